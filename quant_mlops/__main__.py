@@ -1,0 +1,5 @@
+"""`python -m quant_mlops`."""
+
+from quant_mlops.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Alerts: their outbox, the channels they leave by, and what they do to a strategy."""

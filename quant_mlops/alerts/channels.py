@@ -1,0 +1,217 @@
+"""The ways an alert leaves the house: the log, a webhook, mail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import smtplib
+import ssl
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, Protocol
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from pydantic import SecretStr
+
+from quant_mlops.alerts.messages import mail_message, summarise, webhook_body
+from quant_mlops.alerts.outbox import Alert
+from quant_mlops.errors import MonitoringError, SettingsError
+from quant_mlops.settings import Settings, SmtpSettings
+
+logger = logging.getLogger("quant_mlops.alerts")
+
+LOG = "log"
+TIMEOUT = 10.0
+IMPLICIT_TLS_PORT = 465
+LOG_LEVELS = {
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "severe": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+
+
+class ChannelError(MonitoringError):
+    """An alert could not be sent; the message names no secret and is kept with the attempt."""
+
+
+class Channel(Protocol):
+    """One way to tell somebody of an alert."""
+
+    @property
+    def name(self) -> str:
+        """What deliveries are filed under; another name means everything is sent again."""
+
+    def send(self, alert: Alert) -> None:
+        """Send one alert, or raise ChannelError with a message free of secrets."""
+
+
+@dataclass(frozen=True)
+class LogChannel:
+    """Writes alerts to the logger `quant_mlops.alerts`, at a level by severity."""
+
+    name: str = LOG
+
+    def send(self, alert: Alert) -> None:
+        """Log one line."""
+        logger.log(LOG_LEVELS[alert.severity], "%s", summarise(alert))
+
+
+@dataclass(frozen=True, repr=False)
+class WebhookChannel:
+    """Posts JSON that Slack's incoming webhooks accept, and Mattermost's and Rocket.Chat's.
+
+    Parameters
+    ----------
+    url : SecretStr
+        Whoever knows its path may post, so nothing but its host is ever shown.
+    timeout : float
+        Seconds of silence after which an attempt has failed.
+    """
+
+    url: SecretStr
+    timeout: float = TIMEOUT
+    name: str = "webhook"
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url.get_secret_value())
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise SettingsError(
+                "the webhook's address (not shown) is not a URL of the form https://HOST/PATH; "
+                "correct QUANT_MLOPS_WEBHOOK_URL"
+            )
+
+    def __repr__(self) -> str:
+        return f"WebhookChannel({self._host})"
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.url.get_secret_value()).hostname or ""
+
+    def send(self, alert: Alert) -> None:
+        """Post one alert; any answer but a 2xx is a failure, a redirect included."""
+        problem = self._post(json.dumps(webhook_body(alert)).encode())
+        # Raised out here, the error has no context that would hold the address.
+        if problem:
+            raise ChannelError(f"the webhook at {self._host} {problem}")
+
+    def _post(self, body: bytes) -> str:
+        try:
+            request = Request(
+                self.url.get_secret_value(),
+                data=body,
+                headers={"Content-Type": "application/json", "User-Agent": "quant-mlops"},
+            )
+            with build_opener(_RefuseRedirect).open(request, timeout=self.timeout):
+                return ""
+        except HTTPError as error:
+            error.close()
+            return f"answered with status {error.code}"
+        except (OSError, HTTPException, ValueError) as error:
+            return f"could not be reached: {_cause(error)}"
+
+
+@dataclass(frozen=True, repr=False)
+class SmtpChannel:
+    """Sends each alert as one mail to all recipients.
+
+    Parameters
+    ----------
+    settings : SmtpSettings
+        Port 465 speaks TLS from the first byte; on any other, `starttls` decides.
+    timeout : float
+        Seconds of silence after which an attempt has failed.
+    """
+
+    settings: SmtpSettings
+    timeout: float = TIMEOUT
+    name: str = "smtp"
+
+    def __post_init__(self) -> None:
+        needed = ("host", "sender", "recipients")
+        missing = [key for key in needed if not getattr(self.settings, key)]
+        if missing:
+            raise SettingsError(
+                f"mail for alerts lacks {', '.join(missing)}; set "
+                f"{', '.join(f'QUANT_MLOPS_SMTP_{key.upper()}' for key in missing)}, or no "
+                f"QUANT_MLOPS_SMTP_HOST to send no mail"
+            )
+
+    def __repr__(self) -> str:
+        return f"SmtpChannel({self.settings.host}:{self.settings.port})"
+
+    def send(self, alert: Alert) -> None:
+        """Send one mail; it is sent once at least one recipient was accepted."""
+        problem = self._mail(alert)
+        if problem:
+            raise ChannelError(
+                f"the mail server at {self.settings.host}:{self.settings.port} {problem}"
+            )
+
+    def _mail(self, alert: Alert) -> str:
+        try:
+            with self._connect() as server:
+                if self.settings.username:
+                    password = self.settings.password.get_secret_value()
+                    server.login(self.settings.username, password)
+                refused = server.send_message(mail_message(alert, self.settings))
+        except smtplib.SMTPResponseException as error:
+            return f"answered with status {error.smtp_code} ({type(error).__name__})"
+        except (OSError, ValueError) as error:
+            return f"could not be used: {_cause(error)}"
+        if refused:
+            logger.warning("alert %d: %d mail recipients refused", alert.alert_id, len(refused))
+        return ""
+
+    def _connect(self) -> smtplib.SMTP:
+        host, port = self.settings.host, self.settings.port
+        if port == IMPLICIT_TLS_PORT:
+            context = ssl.create_default_context()
+            return smtplib.SMTP_SSL(host, port, timeout=self.timeout, context=context)
+        server = smtplib.SMTP(host, port, timeout=self.timeout)
+        if self.settings.starttls:
+            try:
+                server.starttls(context=ssl.create_default_context())
+            except BaseException:
+                server.close()
+                raise
+        return server
+
+
+def channels_from_settings(settings: Settings) -> tuple[Channel, ...]:
+    """Return the channels that the settings turn on; the log is always the first.
+
+    Raises
+    ------
+    SettingsError
+        A channel is turned on but not completely described; no secret is shown.
+    """
+    channels: list[Channel] = [LogChannel()]
+    if settings.webhook_url is not None:
+        channels.append(WebhookChannel(settings.webhook_url))
+    if settings.smtp.host:
+        channels.append(SmtpChannel(settings.smtp))
+    return tuple(channels)
+
+
+class _RefuseRedirect(HTTPRedirectHandler):
+    """A redirected POST would arrive as a GET without the alert, and look delivered."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _cause(error: Exception) -> str:
+    """Name an error without its text, which may quote an address."""
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, TimeoutError):
+        return "timed out"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return type(cause).__name__ if isinstance(cause, Exception) else type(error).__name__

@@ -1,0 +1,79 @@
+"""`quant-mlops db`: the database server and its schema."""
+
+from __future__ import annotations
+
+import click
+
+from quant_mlops.cli.output import emit, json_option, print_pairs, say
+from quant_mlops.cli.workspace import open_workspace
+from quant_mlops.database.access import open_server
+from quant_mlops.database.embedded import EmbeddedServer
+from quant_mlops.database.migrations import migrate as apply_migrations
+from quant_mlops.database.queries import query
+from quant_mlops.errors import ServerUnavailableError
+from quant_mlops.settings import load_settings
+
+
+@click.group(epilog="Example: quant-mlops db status")
+def db() -> None:
+    """Start, stop and look at the database."""
+
+
+@db.command(epilog="Example: quant-mlops db start")
+def start() -> None:
+    """Start the embedded server and leave it running."""
+    with open_workspace() as (_, access):
+        if access.embedded is None:
+            say(f"the server at {access.database.address} is not ours to start; it answers")
+            return
+        access.embedded.keep_running()
+        say(f"running; connect with psql '{access.embedded.url()}'")
+
+
+@db.command(epilog="Example: quant-mlops db stop")
+def stop() -> None:
+    """Stop the embedded server, unless another process is using it."""
+    settings = load_settings()
+    if settings.database_url is not None:
+        say("QUANT_MLOPS_DATABASE_URL names a server of your own, which is not ours to stop")
+        return
+    server = EmbeddedServer(settings.postgres_folder)
+    if not server.stop():
+        raise ServerUnavailableError(
+            f"the server at {server.placement.data} is being used by another process, such as "
+            f"`quant-mlops dev`; end that first, and it stops by itself"
+        )
+    say("stopped")
+
+
+@db.command(epilog="Example: quant-mlops db status --json")
+@json_option
+def status(as_json: bool) -> None:
+    """Show server, extension, schema and sizes."""
+    with open_workspace() as (settings, access):
+        row = access.database.fetch_one(query("select_server_status"))
+        tables = access.database.fetch_all(query("select_table_sizes"))
+        assert row is not None
+        version, timescaledb, migration, size = row
+        document = {
+            "address": access.database.address,
+            "embedded": access.embedded is not None,
+            "home": settings.home,
+            "server": version,
+            "timescaledb": timescaledb,
+            "migration": migration,
+            "bytes": size,
+            "tables": {name: {"rows": rows, "bytes": used} for name, rows, used in tables},
+        }
+    pairs = [(key, value) for key, value in document.items() if key != "tables"]
+    pairs += [(name, f"about {rows:,} rows, {used:,} bytes") for name, rows, used in tables]
+    emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
+
+
+@db.command(epilog="Example: quant-mlops db migrate")
+def migrate() -> None:
+    """Bring the schema up to date."""
+    with open_server(load_settings(), migrated=False) as access:
+        applied = apply_migrations(access.database)
+        names = ", ".join(f"{m.number:03d}_{m.name}" for m in applied)
+        say(f"applied {names}" if applied else "the schema is up to date")

@@ -1,0 +1,146 @@
+"""`quant-mlops demo`: the whole loop on the bundled sample or on a price file."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
+from quant_mlops.cli.workspace import choose_strategy, open_workspace
+from quant_mlops.demonstration import write_demonstration_strategy
+from quant_mlops.pipeline import StrategyContext
+from quant_mlops.settings import load_settings
+
+HOME_VARIABLE = "QUANT_MLOPS_HOME"
+
+
+@click.command(epilog="Example: quant-mlops demo --prices my_prices.csv")
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    help="CSV or Parquet, long (date, ticker, close, ...) or wide (dates by tickers); the bundled "
+    "sample by default. Its home is a folder of its own inside the home.",
+)
+@click.option("--calendar", default="XNYS", show_default=True, help="Exchange of --prices.")
+@json_option
+def demo(prices: Path | None, calendar: str, as_json: bool) -> None:
+    """Run the whole loop, from prices to a retrained model, and write a report.
+
+    Interrupted at any moment, it goes on where it was when it is started again; finished, it
+    stores nothing further.
+    """
+    started = time.perf_counter()
+    if prices is not None:
+        _move_home(prices)
+    else:
+        os.environ.pop("QUANT_MLOPS_STRATEGIES", None)
+    settings = load_settings()
+    name = None
+    if prices is not None:
+        name = write_demonstration_strategy(settings, prices, calendar=calendar)
+    with open_workspace() as (settings, access), _Stages() as progress:
+        # Dagster takes seconds to import, and most commands do not need it.
+        progress("database", "loading Dagster")
+        from quant_mlops.orchestration.demo import DemoRun
+        from quant_mlops.orchestration.instance import prepare_environment
+
+        prepare_environment(settings, access)
+        context = StrategyContext(access.database, settings, choose_strategy(settings, name))
+        opened = time.perf_counter() - started
+        result = DemoRun(context, progress=progress).run()
+    seconds = {"start": opened, **result.seconds, "total": time.perf_counter() - started}
+    summary = result.summary
+    document: dict[str, Any] = {
+        "prices": {"rows": summary.prices, "tickers": summary.tickers},
+        "features": {"events": summary.events},
+        "snapshot": None
+        if summary.snapshot is None
+        else {
+            "id": summary.snapshot.snapshot_id,
+            "fingerprint": summary.snapshot.fingerprint,
+            "rows": summary.snapshot.row_count,
+        },
+        "model": None
+        if summary.model is None
+        else {
+            "name": summary.model.name,
+            "version": summary.model.version,
+            "model_id": summary.model.model_id,
+            "digest": summary.weights_digest,
+            "metrics": summary.metrics,
+        },
+        "monitoring": {
+            "sessions": summary.sessions,
+            "first": summary.first,
+            "last": summary.last,
+        },
+        "alerts": summary.alerts,
+        "retrains": sum(summary.retrains.values()),
+        "retrain_verdicts": summary.retrains,
+        "report": result.report,
+        "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
+        "database": {"server": summary.server, "timescaledb": summary.timescaledb},
+    }
+
+    def show() -> None:
+        print_pairs(summary.rows(), title=f"strategy {summary.strategy_id}")
+        print_table(
+            ("stage", "seconds"), [(stage, f"{spent:.1f}") for stage, spent in seconds.items()]
+        )
+        home = os.environ[HOME_VARIABLE]
+        say(f"report: {result.report}")
+        say(f"to look around in Dagster: quant-mlops --home {home} dev")
+
+    emit(document, as_json=as_json, show=show)
+
+
+def _move_home(prices: Path) -> None:
+    """Give each price file a home of its own, since two vendors may differ on the same bar."""
+    if os.environ.get("QUANT_MLOPS_DATABASE_URL"):
+        return
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", prices.stem) or "prices"
+    os.environ[HOME_VARIABLE] = str(load_settings().home / "demos" / stem)
+
+
+class _Stages:
+    """Progress on standard error: a spinner on a terminal, a line a stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.fields[stage]:<11}"),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> _Stages:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+        self._bar.stop()
+
+    def __call__(self, stage: str, what: str) -> None:
+        self._finish()
+        if not self._console.is_terminal:
+            say(f"{stage}: {what}")
+        self._task = self._bar.add_task(what, total=1, stage=stage)
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, completed=1)
+            self._task = None
+
+

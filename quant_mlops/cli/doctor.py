@@ -1,0 +1,69 @@
+"""`quant-mlops doctor`: whether this machine has what the package needs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+
+import click
+
+from quant_mlops.cli.output import emit, json_option, print_table
+from quant_mlops.database.access import open_server
+from quant_mlops.database.queries import query
+from quant_mlops.errors import QuantMlopsError
+from quant_mlops.settings import Settings, load_settings
+from quant_mlops.strategy import load_strategies
+
+LEAST_FREE_BYTES = 5 << 30
+
+
+@click.command(epilog="Example: quant-mlops doctor")
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check settings, disk, database and strategies, and say what to mend."""
+    settings = load_settings()
+    checks: dict[str, Callable[[], str]] = {
+        "python": platform.python_version,
+        "dagster": lambda: version("dagster"),
+        "home": lambda: str(settings.home),
+        "disk": lambda: _disk(settings),
+        "database": lambda: _database(settings),
+        "strategies": lambda: ", ".join(load_strategies(settings)),
+    }
+    results = []
+    for name, check in checks.items():
+        try:
+            results.append((name, "ok", check()))
+        except (QuantMlopsError, OSError) as error:
+            results.append((name, "failed", str(error)))
+    document = {name: {"status": status, "detail": detail} for name, status, detail in results}
+    emit(
+        document, as_json=as_json, show=lambda: print_table(("check", "status", "detail"), results)
+    )
+    if any(status == "failed" for _, status, _ in results):
+        raise click.exceptions.Exit(1)
+
+
+def _disk(settings: Settings) -> str:
+    folder = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"{folder} cannot be written; give another --home")
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        raise OSError(f"{free >> 30} GiB are free at {folder}; the database wants 5 GiB or more")
+    return f"{free >> 30} GiB free at {folder}"
+
+
+def _database(settings: Settings) -> str:
+    with open_server(settings) as access:
+        row = access.database.fetch_one(query("select_server_status"))
+        assert row is not None
+        where = "embedded" if access.embedded else access.database.address
+        note = access.embedded.placement.note if access.embedded else None
+        text = f"PostgreSQL {row[0]} ({where}), TimescaleDB {row[1] or 'not used'}, schema {row[2]}"
+        return f"{text}; {note}" if note else text

@@ -1,0 +1,96 @@
+"""`quant-mlops features`: definitions, values and backfill."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import click
+
+from quant_mlops.cli.output import emit, json_option, print_table, say
+from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
+from quant_mlops.features.catalog import registered_features
+from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.values import FeatureValue
+from quant_mlops.pipeline import compute_features, history_start, newest_session
+
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+HEADER = ("feature", "version", "event time", "ingest time", "value", "producer")
+
+
+@click.group(epilog="Example: quant-mlops features latest AAPL")
+def features() -> None:
+    """Look at features, and compute them."""
+
+
+@features.command("list", epilog="Example: quant-mlops features list")
+@json_option
+def list_features(as_json: bool) -> None:
+    """List registered features with their versions and logic."""
+    with open_workspace() as (_, access):
+        found = registered_features(access.database)
+    rows = [
+        (f.feature_name, f.feature_version, f.lookback, f.logic_hash[:12], f.description)
+        for f in found
+    ]
+    header = ("feature", "version", "lookback", "logic", "description")
+    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+@features.command(epilog="Example: quant-mlops features latest AAPL --as-of 2022-06-30T13:30+00:00")
+@click.argument("entity")
+@click.argument("names", nargs=-1)
+@click.option("--as-of", type=Instant(), help="As known at this time; now by default.")
+@json_option
+def latest(entity: str, names: tuple[str, ...], as_of: datetime | None, as_json: bool) -> None:
+    """Show the newest value of each feature of ENTITY that was known at a time."""
+    with open_workspace() as (_, access):
+        store = FeatureStore(access.database)
+        found = store.get_latest(entity, list(names) or None, as_of=as_of)
+    values = list(found.values())
+    emit(values, as_json=as_json, show=lambda: print_table(HEADER, _rows(values)))
+    if not values and not as_json:
+        say(f"nothing was known of {entity}; `quant-mlops features list` shows what is stored")
+
+
+@features.command(epilog="Example: quant-mlops features history AAPL rsi_14")
+@click.argument("entity")
+@click.argument("name")
+@click.option("--event-time", type=Instant(), help="Revisions of this event only.")
+@click.option("--last", default=20, show_default=True, help="Newest rows to show.")
+@json_option
+def history(
+    entity: str, name: str, event_time: datetime | None, last: int, as_json: bool
+) -> None:
+    """Show every stored value of a feature of ENTITY, in the order it became known."""
+    with open_workspace() as (_, access):
+        found = FeatureStore(access.database).history(entity, name, event_time)
+    values = found[-last:]
+    emit(values, as_json=as_json, show=lambda: print_table(HEADER, _rows(values)))
+
+
+@features.command(epilog="Example: quant-mlops features backfill --first 2021-01-04")
+@click.option("--first", type=DAY, help="First session; that of the oldest price by default.")
+@click.option("--last", type=DAY, help="Last session; the newest by default.")
+@strategy_option
+@json_option
+def backfill(
+    first: datetime | None, last: datetime | None, strategy_name: str | None, as_json: bool
+) -> None:
+    """Compute the strategy's features over sessions and store what is new."""
+    with open_strategy(strategy_name) as work:
+        start: date = first.date() if first else history_start(work)
+        end: date = last.date() if last else newest_session(work, now=datetime.now(UTC))
+        rows = []
+        for done in compute_features(work, start, end):
+            say(f"{done.feature}: {done.result.stored:,} stored")
+            rows.append((done.feature, done.result.offered, done.result.stored))
+    document = [dict(zip(("feature", "offered", "stored"), row, strict=True)) for row in rows]
+    header = ("feature", "offered", "stored")
+    emit(document, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+def _rows(values: list[FeatureValue]) -> list[tuple[object, ...]]:
+    return [
+        (v.feature_name, v.feature_version, v.event_time, v.ingest_time, v.value, v.producer)
+        for v in values
+    ]

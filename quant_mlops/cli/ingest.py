@@ -1,0 +1,66 @@
+"""`quant-mlops ingest`: prices from files."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
+from quant_mlops.cli.workspace import open_workspace
+from quant_mlops.market.calendar import trading_calendar
+from quant_mlops.market.price_bars import write_bars
+from quant_mlops.market.price_files import read_price_file
+from quant_mlops.market.quarantine import write_quarantine
+
+
+@click.group(epilog="Example: quant-mlops ingest prices prices.csv")
+def ingest() -> None:
+    """Load data from files."""
+
+
+@ingest.command(epilog="Example: quant-mlops ingest prices prices.csv --calendar XLON")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--calendar", default="XNYS", show_default=True, help="Exchange of the prices.")
+@click.option(
+    "--lag-minutes",
+    default=15,
+    show_default=True,
+    help="After the close, when a price is taken to be known if the file does not say.",
+)
+@json_option
+def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
+    """Check a price file and store what is new of it, all or nothing.
+
+    CSV or Parquet; long: date, ticker, close[, open, high, low, volume, adj_close, known_at], or
+    wide: dates by tickers. Rejected and flagged rows go to a file in the reports folder.
+    """
+    batch = read_price_file(
+        file,
+        calendar=trading_calendar(calendar),
+        availability_lag=timedelta(minutes=lag_minutes),
+    )
+    with open_workspace() as (settings, access):
+        written = write_bars(access.database, batch.bars, source=batch.source)
+        quarantine = write_quarantine(batch, settings.reports_folder)
+    document = {
+        "source": batch.source,
+        "sha256": batch.sha256,
+        "rows_read": batch.rows_read,
+        "bars": written.offered,
+        "stored": written.stored,
+        "repeated": written.repeated,
+        "defects": dict(batch.summary),
+        "notes": list(batch.notes),
+        "quarantine": quarantine,
+    }
+
+    def show() -> None:
+        print_pairs([(k, v) for k, v in document.items() if k not in ("defects", "notes")])
+        if batch.summary:
+            print_table(("defect", "rows"), list(batch.summary.items()))
+        for note in batch.notes:
+            click.echo(f"note: {note}")
+
+    emit(document, as_json=as_json, show=show)

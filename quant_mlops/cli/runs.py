@@ -1,0 +1,76 @@
+"""`quant-mlops daily` and `quant-mlops report`: the steps without Dagster."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from quant_mlops.cli.output import emit, json_option, print_pairs, say
+from quant_mlops.cli.workspace import open_strategy, strategy_option
+from quant_mlops.errors import NotASessionError
+from quant_mlops.pipeline import (
+    compute_features,
+    ingest_prices,
+    judge_sessions,
+    make_predictions,
+    measure_feature_drift,
+    newest_session,
+    raise_alerts,
+    realise_returns,
+)
+from quant_mlops.reporting import write_strategy_report
+
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@click.command(epilog="Example: quant-mlops daily --session 2022-06-30")
+@click.option("--session", type=DAY, help="Session to run; the newest by default.")
+@strategy_option
+@json_option
+def daily(session: datetime | None, strategy_name: str | None, as_json: bool) -> None:
+    """Run everything a session needs, from its prices to its alerts."""
+    with open_strategy(strategy_name) as work:
+        day = session.date() if session else newest_session(work)
+        if not work.calendar.is_session(day):
+            work.calendar.positions([day])
+            raise NotASessionError(f"{day} was not a session of {work.calendar.name}")
+        prices = ingest_prices(work, day, day)
+        stored = sum(done.result.stored for done in compute_features(work, day, day))
+        predictions = make_predictions(work, day, day)
+        realise_returns(work, day, day)
+        measure_feature_drift(work, day, day)
+        metrics, _ = judge_sessions(work, day, day)
+        response = raise_alerts(work, day)
+    judged = metrics[0]
+    document = {
+        "session": day,
+        "bars_stored": prices.written.stored,
+        "feature_events_stored": stored,
+        "predictions": predictions.offered,
+        "metrics": judged,
+        "new_alerts": response.alerts,
+        "retraining_requests": response.open_requests,
+    }
+    pairs = [
+        ("session", day),
+        ("bars stored", prices.written.stored),
+        ("feature events stored", stored),
+        ("predictions", predictions.offered),
+        ("IC", judged.ic),
+        ("PSI", judged.psi),
+        ("5-day Sharpe", judged.sharpe_5d),
+        ("no data", judged.no_data),
+        ("new alerts", "; ".join(alert.message for alert in response.alerts) or "none"),
+    ]
+    emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
+
+
+@click.command(epilog="Example: quant-mlops report")
+@strategy_option
+@json_option
+def report(strategy_name: str | None, as_json: bool) -> None:
+    """Write the HTML report of a strategy."""
+    with open_strategy(strategy_name) as work:
+        path = write_strategy_report(work)
+    emit({"report": path}, as_json=as_json, show=lambda: say(f"report: {path}"))

@@ -1,0 +1,91 @@
+"""`quant-mlops snapshot`: training sets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import click
+
+from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
+from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
+from quant_mlops.pipeline import build_snapshot
+from quant_mlops.training.snapshot_files import (
+    Snapshot,
+    find_snapshot,
+    list_snapshots,
+    read_snapshot,
+)
+
+
+@click.group(epilog="Example: quant-mlops snapshot list")
+def snapshot() -> None:
+    """Build, list and verify training snapshots."""
+
+
+@snapshot.command(epilog="Example: quant-mlops snapshot build --as-of 2022-06-30T20:00+00:00")
+@click.option("--as-of", type=Instant(), help="Knowledge time; now by default.")
+@strategy_option
+@json_option
+def build(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> None:
+    """Build the training set of what was known at a time."""
+    with open_strategy(strategy_name) as work:
+        built = build_snapshot(work, as_of or datetime.now(UTC))
+    emit(built, as_json=as_json, show=lambda: print_pairs(_pairs(built)))
+
+
+@snapshot.command("list", epilog="Example: quant-mlops snapshot list --json")
+@json_option
+def list_all(as_json: bool) -> None:
+    """List snapshots, newest knowledge first."""
+    with open_workspace() as (_, access):
+        found = list_snapshots(access.database)
+    rows = [
+        (s.snapshot_id, s.strategy_id, s.knowledge_time, s.row_count, s.fingerprint[:16])
+        for s in found
+    ]
+    header = ("snapshot", "strategy", "knowledge time", "rows", "fingerprint")
+    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+@snapshot.command(epilog="Example: quant-mlops snapshot show ID, with an ID of snapshot list")
+@click.argument("snapshot_id", type=click.UUID)
+@json_option
+def show(snapshot_id: UUID, as_json: bool) -> None:
+    """Show one snapshot."""
+    with open_workspace() as (_, access):
+        found = find_snapshot(access.database, snapshot_id)
+    emit(found, as_json=as_json, show=lambda: print_pairs(_pairs(found)))
+
+
+@snapshot.command(epilog="Example: quant-mlops snapshot verify ID, with an ID of snapshot list")
+@click.argument("snapshot_id", type=click.UUID)
+@json_option
+def verify(snapshot_id: UUID, as_json: bool) -> None:
+    """Check a snapshot's file: its bytes and its content against what was recorded."""
+    with open_workspace() as (_, access):
+        found = find_snapshot(access.database, snapshot_id)
+        table = read_snapshot(found)
+    document = {
+        "snapshot_id": snapshot_id,
+        "intact": True,
+        "rows": table.num_rows,
+        "fingerprint": found.fingerprint,
+    }
+    emit(document, as_json=as_json, show=lambda: print_pairs(list(document.items())))
+
+
+def _pairs(found: Snapshot) -> list[tuple[str, object]]:
+    return [
+        ("snapshot", found.snapshot_id),
+        ("strategy", found.strategy_id),
+        ("fingerprint", found.fingerprint),
+        ("knowledge time", found.knowledge_time),
+        ("sessions", f"{found.first_session} to {found.last_session}"),
+        ("rows", f"{found.row_count:,}"),
+        ("left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())),
+        ("features", ", ".join(f"{n}@{e['version']}" for n, e in found.features.items())),
+        ("label", found.label),
+        ("file", found.uri),
+        ("code", found.code_version),
+    ]

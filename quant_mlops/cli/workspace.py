@@ -1,0 +1,72 @@
+"""What commands work in: settings, server and strategy of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from quant_mlops.cli.output import say
+from quant_mlops.database.access import ServerAccess, open_server
+from quant_mlops.errors import StrategyError
+from quant_mlops.pipeline import StrategyContext
+from quant_mlops.settings import Settings, load_settings
+from quant_mlops.strategy import Strategy, load_strategies
+
+strategy_option = click.option(
+    "--strategy", "strategy_name", help="Name of the strategy; needed only if there are several."
+)
+
+
+class Instant(click.ParamType):
+    """An ISO 8601 time; a date is its midnight and a time without a zone is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no ISO 8601 time such as 2022-06-30T20:00+00:00", param, ctx)
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+@contextmanager
+def open_workspace() -> Iterator[tuple[Settings, ServerAccess]]:
+    """Open the server of the settings, saying where it is if it is not in the home."""
+    settings = load_settings()
+    with open_server(settings) as access:
+        if access.embedded is not None and access.embedded.placement.note:
+            say(f"note: {access.embedded.placement.note}")
+        yield settings, access
+
+
+@contextmanager
+def open_strategy(name: str | None) -> Iterator[StrategyContext]:
+    """Open the server and one strategy of the settings."""
+    with open_workspace() as (settings, access):
+        yield StrategyContext(access.database, settings, choose_strategy(settings, name))
+
+
+def choose_strategy(settings: Settings, name: str | None) -> Strategy:
+    """Return the strategy of that name, or the only one there is.
+
+    Raises
+    ------
+    StrategyError
+        There is none of that name, or several and no name was given.
+    """
+    strategies = load_strategies(settings)
+    if name is None and len(strategies) == 1:
+        return next(iter(strategies.values()))
+    if name in strategies:
+        return strategies[name]
+    asked = "none was named" if name is None else f"{name!r} is none of them"
+    raise StrategyError(
+        f"there are the strategies {', '.join(strategies)} and {asked}; give --strategy NAME"
+    )

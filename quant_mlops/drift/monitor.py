@@ -1,0 +1,283 @@
+"""Drift by session: what the IC, PSI and Sharpe of a strategy were, as known when it was judged."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields
+from datetime import date, datetime, timedelta
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from quant_mlops.database import Database
+from quant_mlops.database.queries import query
+from quant_mlops.drift.rules import AlertConfig, Metric
+from quant_mlops.instants import MICROSECOND, from_microseconds
+from quant_mlops.market.calendar import trading_calendar
+from quant_mlops.market.known_closes import closes_as_known
+from quant_mlops.serving.signals import read_signals
+from quant_mlops.statistics import (
+    effective_pairs,
+    information_coefficients,
+    newey_west_standard_error,
+    rolling_sharpe,
+    sharpe_standard_error,
+)
+
+Sessions = npt.NDArray[np.datetime64]
+Floats = npt.NDArray[np.float64]
+
+IC_AVERAGE, IC_AVERAGE_LEAST, IC_ROLLING = 5, 3, 20
+SHARPE_WINDOWS = (5, 20, 60)
+
+
+@dataclass(frozen=True)
+class DriftMetrics:
+    """The verdict on one session; NaN where a number cannot be computed.
+
+    Attributes
+    ----------
+    date : date
+        The session judged.
+    evaluation_time : datetime
+        Nothing known later counts.
+    ic_session : date or None
+        Newest session whose label was known: the one `ic` is about.
+    psi, psi_max : float
+        Mean and largest PSI over the features.
+    ic_alert, psi_alert, sharpe_alert : str or None
+        How far each is beyond its thresholds: warning or critical.
+    no_data : bool
+        Prices or predictions that should have been there were not.
+    """
+
+    date: date
+    strategy_id: str
+    evaluation_time: datetime
+    model_id: UUID | None
+    ic_session: date | None
+    ic_names: int
+    ic: float
+    ic_5d_avg: float
+    ic_20d_mean: float
+    ic_20d_se: float
+    psi: float
+    psi_max: float
+    psi_max_feature: str | None
+    sharpe_5d: float
+    sharpe_20d: float
+    sharpe_60d: float
+    sharpe_60d_se: float
+    ic_alert: str | None
+    psi_alert: str | None
+    sharpe_alert: str | None
+    no_data: bool
+
+
+@dataclass(frozen=True)
+class MetricsWritten:
+    """Sessions judged, and those whose numbers were new or had changed."""
+
+    offered: int
+    stored: int
+
+
+class DriftMonitor:
+    """Daily metrics of one strategy, for one session or for many at once.
+
+    Parameters
+    ----------
+    dsn : str or Database
+    strategy_id : str
+    config : AlertConfig
+    calendar : str
+        Exchange whose sessions are counted.
+    horizon : int
+        Sessions of the label: the IC known on a session is that of so many sessions before.
+    min_names : int
+        Fewest names for an IC.
+    evaluation_lag : timedelta
+        After the close, when a session is judged.
+    """
+
+    def __init__(
+        self,
+        dsn: str | Database,
+        strategy_id: str = "default",
+        config: AlertConfig | None = None,
+        *,
+        calendar: str = "XNYS",
+        horizon: int = 1,
+        min_names: int = 5,
+        evaluation_lag: timedelta = timedelta(hours=4),
+    ) -> None:
+        self.database = dsn if isinstance(dsn, Database) else Database(dsn)
+        self.strategy_id = strategy_id
+        self.config = config or AlertConfig()
+        self.calendar = trading_calendar(calendar)
+        self.horizon = horizon
+        self.min_names = min_names
+        self.evaluation_lag = evaluation_lag
+
+    def evaluation_time(self, session: date) -> datetime:
+        """Return the instant at which a session is judged."""
+        return self.calendar.close_time(session) + self.evaluation_lag
+
+    def calculate_metrics(self, day: date) -> DriftMetrics:
+        """Return the metrics of one session as they were known when it was judged."""
+        return self.calculate_range(day, day)[0]
+
+    def calculate_range(self, first: date, last: date) -> list[DriftMetrics]:
+        """Return the metrics of every session in a range, set-based.
+
+        Raises
+        ------
+        NotASessionError
+            The range is one day that is not a session.
+        """
+        if first == last:
+            self.calendar.positions([np.datetime64(first)])
+        sessions = self.calendar.sessions(first, last)
+        if not len(sessions):
+            return []
+        history = self.calendar.sessions(
+            self.calendar.previous(sessions[0].item(), max(*SHARPE_WINDOWS, IC_ROLLING)),
+            sessions[-1].item(),
+        )
+        start = len(history) - len(sessions)
+        ic, names, priced = self._information_coefficients(history)
+        sharpe, sharpe_se, models = self._sharpe_ratios(history)
+        psi = self._population_stability(sessions)
+        expected = self._expected_models(sessions)
+        metrics = []
+        for i, session in enumerate(sessions):
+            at = start + i
+            drift = psi.get(session.item())
+            recent = ic[max(at - IC_AVERAGE + 1, 0) : at + 1]
+            month = ic[max(at - IC_ROLLING + 1, 0) : at + 1]
+            recent, month = recent[np.isfinite(recent)], month[np.isfinite(month)]
+            known_label = np.isfinite(ic[at]) or names[at] > 0
+            values = {
+                "ic": float(ic[at]),
+                "psi": drift[0] if drift else np.nan,
+                "sharpe_5d": float(sharpe[5][at]),
+            }
+            metrics.append(
+                DriftMetrics(
+                    date=session.item(),
+                    strategy_id=self.strategy_id,
+                    evaluation_time=self.evaluation_time(session.item()),
+                    model_id=models[at],
+                    ic_session=self.calendar.offset(session.item(), -self.horizon)
+                    if known_label
+                    else None,
+                    ic_names=int(names[at]),
+                    ic=values["ic"],
+                    ic_5d_avg=float(recent.mean()) if len(recent) >= IC_AVERAGE_LEAST else np.nan,
+                    ic_20d_mean=float(month.mean()) if len(month) == IC_ROLLING else np.nan,
+                    ic_20d_se=newey_west_standard_error(month, lag=self.horizon - 1)
+                    if len(month) == IC_ROLLING
+                    else np.nan,
+                    psi=values["psi"],
+                    psi_max=drift[1] if drift else np.nan,
+                    psi_max_feature=drift[2] if drift else None,
+                    sharpe_5d=values["sharpe_5d"],
+                    sharpe_20d=float(sharpe[20][at]),
+                    sharpe_60d=float(sharpe[60][at]),
+                    sharpe_60d_se=float(sharpe_se[at]),
+                    ic_alert=self._level("ic", values),
+                    psi_alert=self._level("psi", values),
+                    sharpe_alert=self._level("sharpe_5d", values),
+                    no_data=bool(expected[i] and (drift is None or not priced[at])),
+                )
+            )
+        return metrics
+
+    def save_metrics(self, metrics: DriftMetrics) -> MetricsWritten:
+        """Store the metrics of one session; an earlier row that differs goes to the history."""
+        return self.save_range([metrics])
+
+    def save_range(self, metrics: list[DriftMetrics]) -> MetricsWritten:
+        """Store metrics, all or none; see `save_metrics`."""
+        rows = [dict(zip(_COLUMNS, map(_plain, astuple(m)), strict=True)) for m in metrics]
+        if not rows:
+            return MetricsWritten(0, 0)
+        with self.database.transaction() as connection, connection.cursor() as cursor:
+            cursor.executemany(query("move_changed_drift_metrics"), rows)
+            cursor.executemany(query("insert_drift_metrics"), rows)
+            return MetricsWritten(len(rows), cursor.rowcount)
+
+    def run_daily(self, day: date | None = None) -> DriftMetrics:
+        """Calculate and store the metrics of a session, the newest that can be judged by default."""
+        if day is None:
+            row = self.database.fetch_one("SELECT clock_timestamp()")
+            assert row is not None
+            day = self.calendar.session_of(row[0] - self.evaluation_lag)
+        metrics = self.calculate_metrics(day)
+        self.save_metrics(metrics)
+        return metrics
+
+    def _information_coefficients(
+        self, sessions: Sessions
+    ) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return IC, pairs, and whether any price of the session was known, by session judged."""
+        deciding = self.calendar.sessions(
+            self.calendar.previous(sessions[0].item(), self.horizon), sessions[-1].item()
+        )[: len(sessions)]
+        signals = read_signals(self.database, self.strategy_id, deciding)
+        evaluated_at = self.calendar.closes(sessions) + self.evaluation_lag // MICROSECOND
+        closes = closes_as_known(
+            self.database, self.calendar, sessions,
+            evaluated_at=evaluated_at, lags=(0, self.horizon),
+        )  # fmt: skip
+        priced = np.isfinite(closes.by_lag[0]).any(axis=1)
+        if signals is None:
+            empty = np.full(len(sessions), np.nan)
+            return empty, np.zeros(len(sessions), dtype=np.int64), priced
+        labels = signals.align(closes.tickers, closes.returns(self.horizon))
+        ic = information_coefficients(signals.signals, labels, min_names=self.min_names)
+        return ic, effective_pairs(signals.signals, labels), priced
+
+    def _sharpe_ratios(
+        self, sessions: Sessions
+    ) -> tuple[dict[int, Floats], Floats, list[UUID | None]]:
+        rows = self.database.fetch_all(
+            query("select_net_returns"),
+            [self.strategy_id, sessions[0].item(), sessions[-1].item()],
+        )
+        net = np.full(len(sessions), np.nan)
+        models: list[UUID | None] = [None] * len(sessions)
+        place = {session.item(): i for i, session in enumerate(sessions)}
+        for session, model_id, value in rows:
+            net[place[session]], models[place[session]] = value, model_id
+        longest = max(SHARPE_WINDOWS)
+        errors = np.full(len(sessions), np.nan)
+        for i in range(longest - 1, len(sessions)):
+            stretch = net[i - longest + 1 : i + 1]
+            if np.isfinite(stretch).all():
+                errors[i] = sharpe_standard_error(stretch)
+        return {w: rolling_sharpe(net, window=w) for w in SHARPE_WINDOWS}, errors, models
+
+    def _population_stability(self, sessions: Sessions) -> dict[date, tuple[float, float, str]]:
+        rows = self.database.fetch_all(
+            query("select_aggregate_psi"),
+            [self.strategy_id, sessions[0].item(), sessions[-1].item()],
+        )
+        return {session: (mean, largest, feature) for session, mean, largest, feature in rows}
+
+    def _expected_models(self, sessions: Sessions) -> list[bool]:
+        """Tell for each session whether a model was live when it opened."""
+        opens = [from_microseconds(int(i)) for i in self.calendar.opens(sessions)]
+        rows = self.database.fetch_all(query("select_live_at"), [opens, self.strategy_id])
+        return [bool(live) for (live,) in rows]
+
+    def _level(self, metric: Metric, values: dict[str, float]) -> str | None:
+        return self.config.level(metric, values[metric])
+
+
+_COLUMNS = tuple(field.name for field in fields(DriftMetrics))
+
+
+def _plain(value: object) -> object:
+    """Return a value as the table holds it: what cannot be computed is NULL."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value

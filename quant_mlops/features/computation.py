@@ -1,0 +1,148 @@
+"""From prices to stored feature values: the one way, for backfill and daily run alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from quant_mlops.features.catalog import register_definitions
+from quant_mlops.features.definition import FeatureDefinition
+from quant_mlops.features.instants import INSTANT, MICROSECOND
+from quant_mlops.features.rolling import trailing_maximum
+from quant_mlops.features.rows import SCHEMA, WriteResult
+from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.writing import write_rows
+from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.panel import Panel
+from quant_mlops.market.price_bars import read_panel
+
+
+@dataclass(frozen=True)
+class FeaturesWritten:
+    """What was computed and stored of one feature."""
+
+    feature: str
+    result: WriteResult
+
+
+def compute_feature(
+    panel: Panel, definition: FeatureDefinition, *, first: np.datetime64
+) -> pa.Table:
+    """Compute one feature over the sessions of a panel from `first` on.
+
+    Parameters
+    ----------
+    panel : Panel
+        Must begin `definition.lookback` sessions before `first`; a shorter panel gives missing
+        values, or other ones, at its start.
+    definition : FeatureDefinition
+    first : numpy.datetime64
+        Earlier sessions serve as history only.
+
+    Returns
+    -------
+    pyarrow.Table
+        Rows in the schema of `features.rows`, sorted by series and time; none where undefined,
+        or null where the definition allows missing values and the session has a bar.
+        The ingest time is that of the newest bar in the window, plus the definition's lag.
+    """
+    values = definition.function(panel)
+    known = trailing_maximum(panel.known_at, definition.lookback + 1)
+    rows = panel.tail(first)
+    stored = np.isfinite(values[rows])
+    if definition.allows_missing:
+        stored |= panel.known_at[rows] > 0
+    sessions, entities = np.nonzero(stored)
+    order = np.lexsort((sessions, entities))
+    sessions, entities = sessions[order] + rows.start, entities[order]
+    lag = definition.availability_lag // MICROSECOND
+    count = len(sessions)
+    found = values[sessions, entities]
+    tickers = pa.array(panel.tickers, pa.string())
+    return pa.table(
+        {
+            "entity_key": pa.DictionaryArray.from_arrays(entities.astype(np.int32), tickers).cast(
+                pa.string()
+            ),
+            "feature_name": pa.repeat(definition.name, count),
+            "feature_version": pa.array(np.full(count, definition.version, dtype=np.int32)),
+            "event_time": pa.array(panel.event_times[sessions]).cast(INSTANT),
+            "ingest_time": pa.array(known[sessions, entities] + lag).cast(INSTANT),
+            "value_double": pa.array(found, mask=~np.isfinite(found)),
+            "value_json": pa.nulls(count, pa.string()),
+        },
+        schema=SCHEMA,
+    )
+
+
+def write_computed_features(
+    store: FeatureStore,
+    calendar: TradingCalendar,
+    definitions: Sequence[FeatureDefinition],
+    *,
+    first: date,
+    last: date,
+    as_of: datetime,
+    tickers: Sequence[str] | None = None,
+) -> Iterator[FeaturesWritten]:
+    """Compute features over a range of sessions and store what is new, feature by feature.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    calendar : TradingCalendar
+    definitions : sequence of FeatureDefinition
+        Registered first; changed logic under a stored version is refused before anything is
+        written.
+    first, last : date
+        Sessions to compute, both included; history before `first` is read as far back as the
+        longest lookback needs.
+    as_of : datetime
+        Prices as known then.
+    tickers : sequence of str, optional
+        All by default.
+
+    Yields
+    ------
+    FeaturesWritten
+        One for each definition, as it is stored in a transaction of its own.
+    """
+    register_definitions(store.database, definitions)
+    longest = max((definition.lookback for definition in definitions), default=0)
+    panel = read_panel(
+        store.database,
+        calendar,
+        first=_history_start(calendar, first, longest),
+        last=last,
+        as_of=as_of,
+        tickers=tickers,
+    )
+    for definition in _computable(panel, definitions):
+        rows = compute_feature(panel, definition, first=np.datetime64(first))
+        result = write_rows(
+            store.database,
+            rows,
+            producer=store.producer,
+            producer_version=store.producer_version,
+            run_id=store.run_id,
+        )
+        yield FeaturesWritten(definition.key, result)
+
+
+def _history_start(calendar: TradingCalendar, first: date, sessions: int) -> date:
+    available = len(calendar.sessions(calendar.first_day, first)) - calendar.is_session(first)
+    reach = min(sessions, available)
+    return calendar.previous(first, reach) if reach else first
+
+
+def _computable(
+    panel: Panel, definitions: Iterable[FeatureDefinition]
+) -> Iterator[FeatureDefinition]:
+    """Yield the definitions whose fields the source has at all."""
+    for definition in definitions:
+        if all(np.isfinite(panel.fields[name]).any() for name in definition.fields):
+            yield definition

@@ -1,0 +1,335 @@
+"""The feature store: bitemporal writes, and reads that return only what was known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from numbers import Integral, Real
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from quant_mlops.database import Database
+from quant_mlops.database.queries import query
+from quant_mlops.errors import InvalidValueError
+from quant_mlops.features.availability import NEXT_SESSION_OPEN, next_session_opens
+from quant_mlops.features.catalog import missing_allowed, require_registered, resolve_versions
+from quant_mlops.features.instants import (
+    INSTANT,
+    MICROSECOND,
+    as_utc,
+    from_microseconds,
+    to_microseconds,
+)
+from quant_mlops.features.rows import (
+    SCHEMA,
+    WriteResult,
+    arrow_table,
+    frame_to_rows,
+    settle_missing,
+    sort_rows,
+)
+from quant_mlops.features.table import Vintage, point_in_time_table
+from quant_mlops.features.values import FeatureValue
+from quant_mlops.features.writing import write_rows
+from quant_mlops.market.calendar import trading_calendar
+
+Lag = timedelta | Literal["next session open"]
+Instants = npt.NDArray[np.int64]
+INGEST = "ingest_time"
+
+
+class FeatureStore:
+    """Feature values with two times each, and point-in-time reads over them.
+
+    Parameters
+    ----------
+    conninfo : str or Database
+        libpq string or URL, or an open database.
+    producer, producer_version : str
+        Who writes, kept with each row.
+    timezone : str
+        Zone in which naive datetimes are wall time. A wrong zone shifts every naive event by
+        hours and may move it to another session.
+    calendar : str
+        Exchange whose opens "next session open" refers to.
+    run_id : str, optional
+        Run that writes, kept with each row.
+    """
+
+    def __init__(
+        self,
+        conninfo: str | Database,
+        producer: str = "unknown",
+        *,
+        producer_version: str | None = None,
+        timezone: str = "America/New_York",
+        calendar: str = "XNYS",
+        run_id: str | None = None,
+    ) -> None:
+        self.database = conninfo if isinstance(conninfo, Database) else Database(conninfo)
+        self.producer = producer
+        self.producer_version = producer_version
+        self.run_id = run_id
+        self.zone = ZoneInfo(timezone)
+        self.calendar = calendar
+
+    def write_features(
+        self,
+        entity_key: str,
+        timestamp: datetime,
+        values: Mapping[str, float | Mapping[str, Any] | None],
+        *,
+        feature_version: int = 1,
+        availability_lag: Lag | None = None,
+    ) -> int:
+        """Store the values of one entity at one event time, all of them or none.
+
+        Parameters
+        ----------
+        entity_key : str
+        timestamp : datetime
+            Event time; naive means wall time in the store's zone.
+        values : mapping
+            A finite number or a JSON object for each feature; None or NaN, known to be missing,
+            only where the feature's definition allows it.
+        feature_version : int
+        availability_lag : timedelta or "next session open", optional
+            `timestamp` plus this is the ingest time; by default the database's clock is.
+
+        Returns
+        -------
+        int
+            Rows stored; a value that was known already is not stored again.
+
+        Raises
+        ------
+        InvalidValueError, ConflictingValueError, AmbiguousTimeError
+        """
+        event_time = as_utc(timestamp, zone=self.zone)
+        event = np.array([to_microseconds(event_time)])
+        ingest_time = (
+            self._now()
+            if availability_lag is None
+            else from_microseconds(self._available(event, availability_lag)[0])
+        )
+        rows = [
+            {
+                "entity_key": entity_key,
+                "feature_name": name,
+                "feature_version": feature_version,
+                "event_time": event_time,
+                "ingest_time": ingest_time,
+                **_value_columns(name, value),
+            }
+            for name, value in values.items()
+        ]
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        return self._write(sort_rows(table)).stored
+
+    def write_frame(
+        self, frame: Any, *, feature_version: int = 1, availability_lag: Lag | None = None
+    ) -> WriteResult:
+        """Store a frame of values, all of it or nothing.
+
+        Parameters
+        ----------
+        frame : pyarrow.Table, pandas.DataFrame, or any object with the Arrow interface
+            Long: `entity_key, feature_name, event_time, value`; wide: `entity_key, event_time`
+            and a column a feature. Both may have `ingest_time`, long also `feature_version`.
+        feature_version : int
+            Where the frame does not say.
+        availability_lag : timedelta or "next session open", optional
+            Event time plus this is the ingest time where the frame has none; by default the
+            database's clock is, which makes history look as if it had become known today.
+
+        Raises
+        ------
+        InvalidValueError, ConflictingValueError, AmbiguousTimeError, FeatureStoreError
+        """
+        table = arrow_table(frame)
+        rows = frame_to_rows(
+            table, feature_version=feature_version, ingest_time=self._now(), zone=self.zone
+        )
+        if availability_lag is not None and INGEST not in table.column_names:
+            event = rows["event_time"].cast(pa.int64()).to_numpy()
+            ingest = pa.array(self._available(event, availability_lag)).cast(INSTANT)
+            position = rows.column_names.index(INGEST)
+            rows = sort_rows(rows.set_column(position, SCHEMA.field(INGEST), ingest))
+        return self._write(rows)
+
+    def get_latest(
+        self,
+        entity_key: str,
+        feature_names: Sequence[str] | None = None,
+        *,
+        as_of: datetime | None = None,
+        feature_version: int | None = None,
+    ) -> dict[str, FeatureValue]:
+        """Return the newest value of each feature that was known at one instant, now by default.
+
+        A feature of which nothing was known has no entry.
+        """
+        moment = self._now() if as_of is None else as_utc(as_of, zone=self.zone)
+        found = self.get_point_in_time(
+            [(entity_key, moment)], feature_names, feature_version=feature_version
+        )
+        return {value.feature_name: value for value in found}
+
+    def get_point_in_time(
+        self,
+        entity_times: Sequence[tuple[str, datetime]],
+        feature_names: Sequence[str] | None = None,
+        *,
+        feature_version: int | None = None,
+    ) -> list[FeatureValue]:
+        """Return for each (entity, time) and feature the value that was known then.
+
+        Values come in the order of the questions and, within one, of the features; what was not
+        known is left out. Two times of one entity give two answers.
+        """
+        versions = resolve_versions(self.database, feature_names, version=feature_version)
+        parameters = {
+            "entities": [entity for entity, _ in entity_times],
+            "times": [as_utc(time, zone=self.zone) for _, time in entity_times],
+            "now": self._now(),
+            "names": list(versions),
+            "versions": list(versions.values()),
+        }
+        rows = self.database.fetch_all(query("select_features_as_of"), parameters)
+        return [FeatureValue.of_row(row) for row in rows]
+
+    def point_in_time_table(
+        self,
+        spine: Any,
+        feature_names: Sequence[str],
+        *,
+        feature_versions: Mapping[str, int] | None = None,
+        knowledge_time: datetime | None = None,
+        max_age: timedelta | None = None,
+        vintage: Vintage = "as_known",
+    ) -> pa.Table:
+        """Join features to a spine of entities and times as they were known; see `table`.
+
+        Parameters
+        ----------
+        spine : pyarrow.Table, pandas.DataFrame, or any object with the Arrow interface
+            Columns `entity_key` and `time`; other columns are carried along.
+        feature_names : sequence of str
+        feature_versions : mapping, optional
+            Version to read of features; the newest registered of those not named, which a
+            training set must not rely on.
+        knowledge_time : datetime, optional
+            Rows with a later ingest time are treated as not written; now by default, and now at
+            the latest.
+        max_age : timedelta, optional
+            An older event counts as unknown.
+        vintage : {"as_known", "first", "latest"}
+            `latest` sees revisions of the future and serves to measure leakage, nothing else.
+
+        Returns
+        -------
+        pyarrow.Table
+            One row for each spine row, in its order; one column for each feature, null where
+            nothing was known.
+        """
+        now = self._now()
+        known_by = now if knowledge_time is None else as_utc(knowledge_time, zone=self.zone)
+        return point_in_time_table(
+            self.database,
+            spine,
+            self._versions(feature_names, feature_versions or {}),
+            knowledge_time=min(known_by, now),
+            max_age=max_age,
+            vintage=vintage,
+            zone=self.zone,
+        )
+
+    def history(
+        self,
+        entity_key: str,
+        feature_name: str,
+        event_time: datetime | None = None,
+        *,
+        feature_version: int | None = None,
+    ) -> list[FeatureValue]:
+        """Return every stored value of a series, or of one event, in the order they became known.
+
+        `as_of_time` of each is its own ingest time, or its event time if that is later.
+        """
+        versions = resolve_versions(self.database, [feature_name], version=feature_version)
+        parameters = {
+            "entity": entity_key,
+            "name": feature_name,
+            "version": versions[feature_name],
+            "event_time": None if event_time is None else as_utc(event_time, zone=self.zone),
+        }
+        rows = self.database.fetch_all(query("select_feature_history"), parameters)
+        return [FeatureValue.of_row(row) for row in rows]
+
+    def _versions(self, names: Sequence[str], pinned: Mapping[str, int]) -> dict[str, int]:
+        given = {name: pinned[name] for name in names if name in pinned}
+        if given:
+            require_registered(self.database, given)
+        newest = resolve_versions(self.database, [name for name in names if name not in pinned])
+        return {name: given.get(name) or newest[name] for name in names}
+
+    def _write(self, rows: pa.Table) -> WriteResult:
+        return write_rows(
+            self.database,
+            settle_missing(rows, lambda: missing_allowed(self.database)),
+            producer=self.producer,
+            producer_version=self.producer_version,
+            run_id=self.run_id,
+        )
+
+    def _available(self, event: Instants, lag: Lag) -> Instants:
+        """Return when values of events can be known, both in microseconds UTC."""
+        if lag == NEXT_SESSION_OPEN:
+            return next_session_opens(trading_calendar(self.calendar), event)
+        if not isinstance(lag, timedelta) or lag < timedelta(0):
+            raise InvalidValueError(
+                f"availability_lag {lag!r} is neither a duration of zero or more nor "
+                f"{NEXT_SESSION_OPEN!r}; give one of them"
+            )
+        return event + lag // MICROSECOND
+
+    def _now(self) -> datetime:
+        row = self.database.fetch_one("SELECT clock_timestamp()")
+        assert row is not None
+        return row[0].astimezone(UTC)  # type: ignore[no-any-return]
+
+
+def _value_columns(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        try:
+            text = json.dumps(value, allow_nan=False, sort_keys=True)
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(
+                f"the value of {name} is no JSON object: {error}; give numbers, text and lists"
+            ) from None
+        return {"value_double": None, "value_json": text}
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise InvalidValueError(
+            f"the value of {name} is {value!r}; give a finite number or a JSON object, or leave "
+            f"the feature out"
+        )
+    return {"value_double": None if value is None else _double(name, value), "value_json": None}
+
+
+def _double(name: str, value: Real) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if isinstance(value, Integral) and number != value:
+        raise InvalidValueError(
+            f"the value of {name} is the integer {value}, which a double does not hold exactly; "
+            f"give it as a float, or as text in a JSON object"
+        )
+    return number

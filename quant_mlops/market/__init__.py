@@ -1,0 +1,1 @@
+"""Sessions of exchanges, and price files read against them."""

@@ -1,0 +1,50 @@
+"""Prices: the table `price_bars`."""
+
+# Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
+
+import dagster as dg
+
+from quant_mlops.orchestration.metadata import markdown_table
+from quant_mlops.orchestration.partitions import partition_range, session_partitions
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.pipeline import ingest_prices
+from quant_mlops.strategy import Strategy
+
+GROUP = "market"
+NOTES_SHOWN = 20
+
+
+def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
+    """Return the asset of a strategy's prices."""
+    start = strategy.trading_calendar.first_day
+
+    @dg.asset(
+        key=[strategy.name, "price_bars"],
+        group_name=GROUP,
+        kinds={"postgres", "parquet"},
+        owners=[strategy.owner] if strategy.owner else None,
+        partitions_def=session_partitions(strategy),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version="1",
+        description="Daily bars with the time each became known, from the strategy's price file. "
+        "The first partition holds all history up to it. Defective rows are rejected or flagged "
+        "by stated rules and kept in the quarantine file.",
+    )
+    def price_bars(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        first, last = partition_range(context)
+        first = start if first == strategy.first_partition else first
+        done = ingest_prices(server.strategy(strategy, context.run_id), first, last)
+        return dg.MaterializeResult(
+            metadata={
+                "source": done.batch.source,
+                "file_sha256": done.batch.sha256,
+                "rows_in_file": done.batch.rows_read,
+                "bars_offered": done.written.offered,
+                "bars_stored": done.written.stored,
+                "defects": markdown_table(("reason", "rows"), list(done.batch.summary.items())),
+                "notes": dg.MetadataValue.md("\n".join(f"* {n}" for n in done.batch.notes)),
+                "quarantine": str(done.quarantine or "nothing to report"),
+            }
+        )
+
+    return price_bars

@@ -1,0 +1,74 @@
+"""Serving: the tables `predictions` and `strategy_returns`."""
+
+# Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
+
+import dagster as dg
+
+from quant_mlops.orchestration.partitions import (
+    partition_range,
+    previous_session,
+    session_partitions,
+)
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.pipeline import make_predictions, realise_returns
+from quant_mlops.strategy import Strategy
+
+GROUP = "serving"
+
+
+def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
+    """Return the assets of a strategy's predictions and returns."""
+    owners = [strategy.owner] if strategy.owner else None
+    partitions = session_partitions(strategy)
+
+    @dg.asset(
+        key=[strategy.name, "predictions"],
+        deps=[
+            dg.AssetDep([strategy.name, "feature_events"], partition_mapping=previous_session()),
+            dg.AssetKey([strategy.name, "model_deployments"]),
+        ],
+        group_name=GROUP,
+        kinds={"postgres", "xgboost"},
+        owners=owners,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version="1",
+        description="Signals at the open of each session, by the model live then, from features "
+        "known then. A stored prediction is never changed.",
+    )
+    def predictions(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        work = server.strategy(strategy, context.run_id)
+        done = make_predictions(work, *partition_range(context))
+        return dg.MaterializeResult(
+            metadata={
+                "predictions": done.offered,
+                "stored": done.stored,
+                "names_without_all_features": done.incomplete,
+                "sessions_without_live_model": done.sessions_without_model,
+            }
+        )
+
+    @dg.asset(
+        key=[strategy.name, "strategy_returns"],
+        deps=[
+            dg.AssetDep([strategy.name, "predictions"], partition_mapping=previous_session()),
+            dg.AssetKey([strategy.name, "price_bars"]),
+        ],
+        group_name=GROUP,
+        kinds={"postgres"},
+        owners=owners,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        code_version="1",
+        description="Daily return of the long-short portfolio of the predictions, after cost.",
+    )
+    def strategy_returns(
+        context: dg.AssetExecutionContext, server: Server
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        work = server.strategy(strategy, context.run_id)
+        done = realise_returns(work, *partition_range(context))
+        return dg.MaterializeResult(
+            metadata={"sessions_with_return": done.offered, "stored": done.stored}
+        )
+
+    return [predictions, strategy_returns]

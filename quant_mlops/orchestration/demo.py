@@ -1,0 +1,163 @@
+"""The demonstration: the whole loop over recorded prices, replayed session by session in order.
+
+It stands in for a person at one point, a review every half year: it has an open retraining
+request answered, and resumes a strategy that its alerts have reduced or paused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+
+from quant_mlops.alerts.retraining import open_request
+from quant_mlops.alerts.states import current_state, resume
+from quant_mlops.errors import SettingsError
+from quant_mlops.orchestration.instance import fail_abandoned_runs, open_instance, run_job
+from quant_mlops.orchestration.jobs import TRAINING
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.orchestration.strategy_set import strategy_definitions
+from quant_mlops.pipeline import StrategyContext, evaluation_time
+from quant_mlops.reporting import StrategySummary, report_path, summarise
+
+REVIEW_SESSIONS = 126
+REVIEWER = "reviewer of the demonstration"
+Progress = Callable[[str, str], None]
+
+
+@dataclass
+class DemoResult:
+    """What the demonstration left behind, and the seconds of each of its stages."""
+
+    summary: StrategySummary
+    report: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class DemoRun:
+    """One run of the demonstration for one strategy.
+
+    Parameters
+    ----------
+    context : StrategyContext
+    progress : callable
+        Told the stage and a sentence about it, whenever there is something new to say.
+    """
+
+    def __init__(self, context: StrategyContext, *, progress: Progress) -> None:
+        self.context = context
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self.defs = dg.Definitions.merge(
+            strategy_definitions(context.strategy), dg.Definitions(resources={"server": Server()})
+        )
+
+    def run(self) -> DemoResult:
+        """Run every stage; what was done before is found again and not done twice."""
+        strategy = self.context.strategy
+        last = strategy.monitoring.last_session
+        if last is None:
+            raise SettingsError(
+                f"strategy {strategy.name} has no monitoring.last_session, and a replay needs to "
+                f"know where to end; set it, or use `quant-mlops dev` for a live strategy"
+            )
+        with _only_one(self.context.settings.home), open_instance() as instance:
+            fail_abandoned_runs(instance)
+            self.instance = instance
+            history = (strategy.first_partition, last)
+            with self._stage("prices", "reading and checking the price file"):
+                self._run("history", sessions=history, tables=("price_bars",))
+            with self._stage("features", "computing and storing features of every session"):
+                self._run("history", sessions=history, tables=("feature_events",))
+            with self._stage("training", "snapshot, learners, first promotion"):
+                self._train(strategy.first_partition, request_id=0)
+            for first, until in _reviews(self.context, strategy.monitoring.first_session, last):
+                with self._stage("monitoring", f"sessions {first} to {until}"):
+                    self._run("monitoring", sessions=(first, until))
+                self._review(until)
+            with self._stage("report", "drawing the report"):
+                self._run("report")
+        summary = summarise(self.context)
+        return DemoResult(summary, report_path(self.context), self.seconds)
+
+    def _review(self, session: date) -> None:
+        database, name = self.context.database, self.context.strategy.name
+        request = open_request(database, name)
+        if request is not None:
+            with self._stage("retraining", f"{request.requested_by}, known at {session}"):
+                self._train(session, request_id=request.request_id)
+        at = evaluation_time(self.context, session)
+        if current_state(database, name, at=at).status != "active":
+            resume(
+                database,
+                strategy_id=name,
+                by=REVIEWER,
+                reason=f"reviewed after the session of {session}",
+                effective_from=at,
+            )
+
+    def _train(self, session: date, *, request_id: int) -> None:
+        as_of = evaluation_time(self.context, session).isoformat()
+        ops = {
+            f"{self.context.strategy.name}__{table}": {
+                "config": {"as_of": as_of, "request_id": request_id}
+            }
+            for table in TRAINING
+        }
+        self._run("training", config={"ops": ops})
+
+    def _run(
+        self,
+        job: str,
+        *,
+        sessions: tuple[date, date] | None = None,
+        tables: tuple[str, ...] | None = None,
+        config: dict[str, object] | None = None,
+    ) -> None:
+        name = self.context.strategy.name
+        run_job(
+            self.defs,
+            self.instance,
+            f"{name}_{job}",
+            sessions=sessions,
+            assets=[dg.AssetKey([name, table]) for table in tables] if tables else None,
+            config=config,
+        )
+
+    @contextmanager
+    def _stage(self, stage: str, what: str) -> Iterator[None]:
+        self.progress(stage, what)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+
+def _reviews(context: StrategyContext, first: date, last: date) -> Iterator[tuple[date, date]]:
+    """Yield the stretches of sessions between two reviews."""
+    sessions = context.sessions(first, last)
+    for start in range(0, len(sessions), REVIEW_SESSIONS):
+        stretch = sessions[start : start + REVIEW_SESSIONS]
+        yield stretch[0].item(), stretch[-1].item()
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Hold the home for one replay; the kernel gives it up when the process ends."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "demo.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"another demonstration is running in {home}; wait for it, or give another --home"
+            ) from None
+        yield

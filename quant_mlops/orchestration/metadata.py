@@ -1,0 +1,32 @@
+"""What a materialisation shows in Dagster's UI: numbers, Markdown tables and inline plots."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+from matplotlib.figure import Figure
+
+from quant_mlops.reports.figures import png
+
+Metadata = Mapping[str, dg.MetadataValue | str | int | float | bool]  # type: ignore[type-arg]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:  # type: ignore[type-arg]
+    """Return rows as a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def inline_plot(figure: Figure, title: str) -> dg.MetadataValue:  # type: ignore[type-arg]
+    """Return a figure as Markdown that carries the picture itself."""
+    data = base64.b64encode(png(figure)).decode()
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value).replace("|", "\\|")

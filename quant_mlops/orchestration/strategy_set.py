@@ -1,0 +1,34 @@
+"""All of Dagster's definitions for one strategy."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from quant_mlops.orchestration.assets.features import feature_events_asset
+from quant_mlops.orchestration.assets.market import price_bars_asset
+from quant_mlops.orchestration.assets.monitoring import monitoring_assets
+from quant_mlops.orchestration.assets.serving import serving_assets
+from quant_mlops.orchestration.assets.training import training_assets
+from quant_mlops.orchestration.checks import strategy_checks
+from quant_mlops.orchestration.jobs import strategy_jobs
+from quant_mlops.orchestration.schedules import daily_schedule
+from quant_mlops.orchestration.sensors import retraining_sensor
+from quant_mlops.strategy import Strategy
+
+
+def strategy_definitions(strategy: Strategy) -> dg.Definitions:
+    """Return assets, checks, jobs, schedule and sensor of a strategy."""
+    jobs = strategy_jobs(strategy)
+    return dg.Definitions(
+        assets=[
+            price_bars_asset(strategy),
+            feature_events_asset(strategy),
+            *training_assets(strategy),
+            *serving_assets(strategy),
+            *monitoring_assets(strategy),
+        ],
+        asset_checks=strategy_checks(strategy),
+        jobs=jobs.all(),
+        schedules=[daily_schedule(strategy, jobs)],
+        sensors=[retraining_sensor(strategy, jobs)],
+    )

@@ -1,0 +1,259 @@
+"""The steps of the loop as plain functions, for Dagster's assets and for callers without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quant_mlops.alerts.response import Response, respond
+from quant_mlops.database import Database
+from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
+from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor, MetricsWritten
+from quant_mlops.errors import MarketDataError
+from quant_mlops.features.computation import FeaturesWritten, write_computed_features
+from quant_mlops.features.store import FeatureStore
+from quant_mlops.market.bundled import sample_prices
+from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.price_bars import BarsWritten, write_bars
+from quant_mlops.market.price_files import PriceBatch, read_price_file
+from quant_mlops.market.quarantine import write_quarantine
+from quant_mlops.registry import ModelRegistry
+from quant_mlops.serving.predictions import PredictionsWritten, predict_sessions
+from quant_mlops.serving.returns import ReturnsWritten, write_strategy_returns
+from quant_mlops.settings import Settings
+from quant_mlops.strategy import BUNDLED_SAMPLE, Strategy
+from quant_mlops.training.code_version import code_version
+from quant_mlops.training.snapshot import collect_snapshot
+from quant_mlops.training.snapshot_files import Snapshot, store_snapshot
+
+Sessions = npt.NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class StrategyContext:
+    """A strategy with the database and the folders that its steps use."""
+
+    database: Database
+    settings: Settings
+    strategy: Strategy
+    run_id: str | None = None
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Feature store that writes in the strategy's name."""
+        calendar = self.strategy.trading_calendar
+        return FeatureStore(
+            self.database,
+            self.strategy.name,
+            producer_version=code_version().label,
+            timezone=calendar.timezone.key,
+            calendar=self.strategy.calendar,
+            run_id=self.run_id,
+        )
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """Model registry with the home's artifacts."""
+        return ModelRegistry(self.database, artifacts=self.settings.artifacts_folder)
+
+    @cached_property
+    def monitor(self) -> DriftMonitor:
+        """Drift monitor with the strategy's thresholds."""
+        strategy = self.strategy
+        return DriftMonitor(
+            self.database,
+            strategy.name,
+            strategy.alert_config,
+            calendar=strategy.calendar,
+            horizon=strategy.horizon,
+            min_names=strategy.portfolio.min_names,
+            evaluation_lag=strategy.evaluation_lag,
+        )
+
+    @property
+    def calendar(self) -> TradingCalendar:
+        """Sessions of the strategy's exchange."""
+        return self.strategy.trading_calendar
+
+    def sessions(self, first: date, last: date) -> Sessions:
+        """Return the sessions of a range, both ends included."""
+        return self.calendar.sessions(first, last)
+
+
+@dataclass(frozen=True)
+class PricesIngested:
+    """What one load of a strategy's price file did."""
+
+    batch: PriceBatch
+    written: BarsWritten
+    quarantine: Path | None
+
+
+def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIngested:
+    """Store the bars of a range of sessions from the strategy's price file.
+
+    The whole file is read and checked each time; what is rejected or flagged goes to a file in
+    the reports folder.
+    """
+    strategy = context.strategy
+    with price_file(strategy) as path:
+        batch = read_price_file(
+            path, calendar=context.calendar, availability_lag=strategy.availability_lag
+        )
+    wanted = pc.and_(
+        pc.greater_equal(batch.bars["session"], pa.scalar(first, pa.date32())),
+        pc.less_equal(batch.bars["session"], pa.scalar(last, pa.date32())),
+    )
+    written = write_bars(context.database, batch.bars.filter(wanted), source=batch.source)
+    return PricesIngested(batch, written, write_quarantine(batch, context.settings.reports_folder))
+
+
+@contextmanager
+def price_file(strategy: Strategy) -> Iterator[Path]:
+    """Give the path of a strategy's price file."""
+    if strategy.prices.file == BUNDLED_SAMPLE:
+        with sample_prices() as path:
+            yield path
+    else:
+        yield Path(strategy.prices.file).expanduser()
+
+
+def history_start(context: StrategyContext) -> date:
+    """Return the first session with a stored price.
+
+    Raises
+    ------
+    MarketDataError
+        No price is stored.
+    """
+    row = context.database.fetch_one("SELECT min(session) FROM price_bars")
+    if row is None or row[0] is None:
+        raise MarketDataError(
+            "no prices are stored; load some with `quant-mlops ingest prices FILE`"
+        )
+    found: date = row[0]
+    return found
+
+
+def compute_features(
+    context: StrategyContext, first: date, last: date
+) -> Iterator[FeaturesWritten]:
+    """Compute the strategy's features over a range of sessions and store what is new."""
+    return write_computed_features(
+        context.store,
+        context.calendar,
+        context.strategy.definitions,
+        first=first,
+        last=last,
+        as_of=datetime.now(UTC),
+    )
+
+
+def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
+    """Build, or find again, the training snapshot of what was known at an instant.
+
+    It holds the last `training.window_sessions` sessions before `as_of` whose labels were known.
+    """
+    strategy, calendar = context.strategy, context.calendar
+    last = calendar.session_of(as_of)
+    earliest = calendar.next(history_start(context))
+    available = calendar.sessions_between(earliest, last)
+    span = min(strategy.training.window_sessions, available)
+    first = calendar.offset(last, -span)
+    content = collect_snapshot(
+        context.store,
+        calendar,
+        features=strategy.feature_versions,
+        label=strategy.label,
+        first=first,
+        last=last,
+        knowledge_time=as_of,
+    )
+    return store_snapshot(
+        context.database,
+        content,
+        strategy_id=strategy.name,
+        folder=context.settings.snapshots_folder,
+        logic_hashes={d.name: d.logic_hash for d in strategy.definitions},
+        code=code_version(),
+    )
+
+
+def make_predictions(context: StrategyContext, first: date, last: date) -> PredictionsWritten:
+    """Predict for each session of a range with the model live at its open."""
+    return predict_sessions(
+        context.store,
+        context.registry,
+        context.calendar,
+        strategy_id=context.strategy.name,
+        sessions=context.sessions(first, last),
+        knowledge_time=evaluation_time(context, last),
+    )
+
+
+def realise_returns(context: StrategyContext, first: date, last: date) -> ReturnsWritten:
+    """Store what the strategy earned on each session of a range."""
+    return write_strategy_returns(
+        context.database,
+        context.calendar,
+        strategy_id=context.strategy.name,
+        sessions=context.sessions(first, last),
+        rules=context.strategy.portfolio_rules,
+        evaluation_lag=context.strategy.evaluation_lag,
+    )
+
+
+def measure_feature_drift(context: StrategyContext, first: date, last: date) -> DriftWritten:
+    """Store the PSI of each feature on each session of a range."""
+    return write_feature_drift(
+        context.store,
+        context.registry,
+        context.calendar,
+        strategy_id=context.strategy.name,
+        sessions=context.sessions(first, last),
+        window=context.strategy.monitoring.psi_window_sessions,
+        evaluation_lag=context.strategy.evaluation_lag,
+    )
+
+
+def judge_sessions(
+    context: StrategyContext, first: date, last: date
+) -> tuple[list[DriftMetrics], MetricsWritten]:
+    """Calculate and store the drift metrics of each session of a range."""
+    metrics = context.monitor.calculate_range(first, last)
+    return metrics, context.monitor.save_range(metrics)
+
+
+def raise_alerts(context: StrategyContext, last: date) -> Response:
+    """Apply the rules up to a session and act on the alerts that are new."""
+    strategy = context.strategy
+    return respond(
+        context.database,
+        context.calendar,
+        strategy_id=strategy.name,
+        config=strategy.alert_config,
+        last=last,
+        evaluation_lag=strategy.evaluation_lag,
+        cooldown_sessions=strategy.monitoring.retrain_cooldown_sessions,
+    )
+
+
+def evaluation_time(context: StrategyContext, session: date) -> datetime:
+    """Return the instant at which a session is judged."""
+    return context.calendar.close_time(session) + context.strategy.evaluation_lag
+
+
+def newest_session(context: StrategyContext, *, now: datetime | None = None) -> date:
+    """Return the newest session that can be judged."""
+    moment = now or datetime.now(UTC)
+    return context.calendar.session_of(moment - context.strategy.evaluation_lag)
+

@@ -1,0 +1,5 @@
+"""The model registry: versions, metrics, artifacts, and which version was live when."""
+
+from quant_mlops.registry.registry import ModelRegistry
+
+__all__ = ["ModelRegistry"]

@@ -1,0 +1,95 @@
+"""Training runs: a run is completed with its model, failed, or still held by a live process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+from quant_mlops.database import Database
+from quant_mlops.database.queries import query
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What is known of a run before it has a model."""
+
+    training_key: str
+    params: dict[str, Any]
+    snapshot_id: UUID
+    dataset_start: date
+    dataset_end: date
+    seed: int
+    code_version: str
+    code_dirty: bool
+    library_versions: dict[str, str]
+
+
+@contextmanager
+def training_run(database: Database, run: TrainingRun) -> Iterator[UUID]:
+    """Enter a run as running, and as failed if the block raises.
+
+    The connection held meanwhile carries an advisory lock of the run's key, which the server
+    gives up when the process dies: a run whose lock is free and that still says running is the
+    trace of a crash, and is marked failed by the next run of that key.
+
+    If another process completed the key while this one waited for it, no run is entered: look
+    with `completed_model` inside the block before training.
+
+    Yields
+    ------
+    UUID
+        The run's id, to be completed with `complete_run` inside the block; a run that is not is
+        marked failed.
+    """
+    run_id = uuid4()
+    with database.connection() as connection:
+        connection.execute(query("lock_training_key"), [run.training_key])
+        try:
+            connection.execute(query("fail_abandoned_training_runs"), [run.training_key])
+            connection.execute(query("insert_training_run"), _parameters(run_id, run))
+            outcome = "the block ended without a model"
+            try:
+                yield run_id
+            except BaseException as error:
+                outcome = f"{type(error).__name__}: {error}"[:500].replace("\0", "")
+                raise
+            finally:
+                connection.execute(query("fail_training_run"), [outcome, run_id])
+        finally:
+            connection.execute(query("unlock_training_key"), [run.training_key])
+
+
+def complete_run(
+    connection: psycopg.Connection[TupleRow], run_id: UUID, *, model_id: UUID
+) -> None:
+    """Mark a run as completed, in the transaction that registers its model."""
+    connection.execute(query("complete_training_run"), [model_id, run_id])
+
+
+def completed_model(database: Database, training_key: str) -> UUID | None:
+    """Return the model that was made of exactly this data, learner and seed, if there is one."""
+    row = database.fetch_one(query("select_completed_training_run"), [training_key])
+    return None if row is None else row[0]
+
+
+def _parameters(run_id: UUID, run: TrainingRun) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "training_key": run.training_key,
+        "params": Jsonb(run.params),
+        "snapshot_id": run.snapshot_id,
+        "dataset_start": run.dataset_start,
+        "dataset_end": run.dataset_end,
+        "seed": run.seed,
+        "code_version": run.code_version,
+        "code_dirty": run.code_dirty,
+        "library_versions": Jsonb(run.library_versions),
+    }

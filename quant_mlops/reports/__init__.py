@@ -1,0 +1,1 @@
+"""What a strategy's monitoring looks like to a person: its history, figures and HTML report."""

@@ -1,0 +1,232 @@
+"""Figures of a strategy's monitoring, from arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from quant_mlops.reports.alert_figure import alerts_figure
+from quant_mlops.reports.drawing import (
+    AMBER,
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    MUTED,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    broken,
+    counted,
+    day_numbers,
+    draw_line,
+    empty_figure,
+    house_style,
+    isolated,
+    last_finite,
+    legend_below,
+    new_figure,
+    plain,
+    png,
+    session_axis,
+    svg,
+)
+from quant_mlops.reports.records import Days, Floats
+from quant_mlops.reports.return_figure import cumulative_return_figure
+
+__all__ = [
+    "alerts_figure",
+    "cumulative_return_figure",
+    "information_coefficient_figure",
+    "png",
+    "prediction_distribution_figure",
+    "psi_figure",
+    "svg",
+]
+
+IC_THRESHOLD = 0.02
+PSI_MILD, PSI_SEVERE = 0.10, 0.25
+PSI_TICKS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+FEATURE_COLOURS = (BLUE, AMBER, GREEN, PURPLE, SKY, VERMILLION)
+FEATURE_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+FEATURES_NAMED = len(FEATURE_COLOURS) * len(FEATURE_DASHES)
+
+
+@house_style()
+def information_coefficient_figure(
+    sessions: Days, ic: Floats, *, rolling_mean: Floats, rolling_error: Floats
+) -> Figure:
+    """Draw the rolling mean of the information coefficient above its daily values.
+
+    Parameters
+    ----------
+    sessions, ic
+        Shape (sessions,), ascending; NaN where the coefficient is undefined.
+    rolling_mean, rolling_error
+        Shape (sessions,): mean over the last 20 sessions and its Newey-West standard error. The
+        band is twice the error either side; with an error that ignores overlapping labels it
+        comes out too narrow and noise looks like skill.
+
+    Returns
+    -------
+    Figure
+        Two panels over the same sessions, with the thresholds 0.02 and 0 drawn in both.
+
+    """
+    ic, mean, error = (
+        np.where(np.isfinite(values), values, np.nan)
+        for values in (ic, rolling_mean, rolling_error)
+    )
+    if np.isnan(ic).all() and np.isnan(mean).all():
+        return empty_figure("Information coefficient")
+    title = _ic_title(ic, mean, error)
+    figure, upper = new_figure(4.6, title=title)
+    figure.delaxes(upper)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    upper.set_title(title)
+    days, (middle, low, high) = broken(sessions, mean, mean - 2 * error, mean + 2 * error)
+    upper.fill_between(days, low, high, color=BLUE, alpha=0.18, linewidth=0)
+    alone = np.isfinite(isolated(middle))
+    upper.vlines(days[alone], low[alone], high[alone], color=BLUE, alpha=0.4, linewidth=2)
+    draw_line(upper, sessions, mean, color=BLUE, linewidth=1.6)
+    upper.set_ylabel("20-session mean\n± 2 standard errors")
+
+    present = np.isfinite(ic)
+    width = float(np.clip(500.0 / max(len(sessions), 1), 0.7, 6.0))
+    colours = np.where(ic[present] < 0, VERMILLION, BLUE).tolist()
+    lower.vlines(day_numbers(sessions[present]), 0, ic[present], color=colours, linewidth=width)
+    lower.set_ylabel("daily rank IC")
+    for axes in (upper, lower):
+        axes.axhline(0.0, color=INK, linewidth=0.8)
+        axes.axhline(IC_THRESHOLD, color=VERMILLION, linewidth=1.0, linestyle=(0, (4, 3)))
+        axes.margins(y=0.12)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+    _mark_level(upper, IC_THRESHOLD, "0.02 warning")
+    session_axis(lower, sessions[0], sessions[-1])
+    return figure
+
+
+def _ic_title(ic: Floats, mean: Floats, error: Floats) -> str:
+    known = ic[~np.isnan(ic)]
+    parts = []
+    if not np.isnan(mean).all():
+        newest = np.flatnonzero(~np.isnan(mean))[-1]
+        band = "" if np.isnan(error[newest]) else f" ± {2 * error[newest]:.3f} (2 s.e.)"
+        parts.append(f"20-session mean IC {mean[newest]:+.3f}{band}")
+    if len(known):
+        parts.append(f"mean of {counted(len(known), 'session')} {known.mean():+.3f}")
+    return "; ".join(parts).replace("-0", "\N{MINUS SIGN}0")
+
+
+@house_style()
+def psi_figure(sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats) -> Figure:
+    """Draw the population stability index of every feature, and the aggregate thicker.
+
+    Parameters
+    ----------
+    sessions
+        Shape (sessions,), ascending.
+    psi
+        By feature, each of shape (sessions,); the features with the highest peaks are named, and
+        beyond that the others are thin grey lines.
+    aggregate
+        Shape (sessions,): the value that the rules judge.
+
+    Returns
+    -------
+    Figure
+        Linear up to the severe threshold and logarithmic above it, so that one giant does not
+        press the others flat.
+
+    """
+    peaks = {
+        name: float(np.max(values[np.isfinite(values)]))
+        for name, values in psi.items()
+        if np.isfinite(values).any()
+    }
+    finite = np.isfinite(aggregate)
+    if not peaks and not finite.any():
+        return empty_figure("Population stability index")
+    top = max([*peaks.values(), *aggregate[finite], PSI_SEVERE * 1.25]) * 1.15
+    ranked = sorted(peaks, key=lambda name: (-peaks[name], name))
+    figure, axes = new_figure(4.2, title=_psi_title(peaks, aggregate))
+    axes.set_yscale("symlog", linthresh=PSI_SEVERE, linscale=1.6)
+    axes.set_ylim(0.0, top)
+    axes.axhspan(PSI_MILD, PSI_SEVERE, color=AMBER, alpha=0.13, linewidth=0)
+    axes.axhspan(PSI_SEVERE, top, color=VERMILLION, alpha=0.10, linewidth=0)
+    for name in ranked[FEATURES_NAMED:]:
+        draw_line(axes, sessions, psi[name], color=MUTED, linewidth=0.6, alpha=0.5)
+    for i, name in enumerate(ranked[:FEATURES_NAMED]):
+        draw_line(
+            axes, sessions, psi[name], color=FEATURE_COLOURS[i % len(FEATURE_COLOURS)],
+            linestyle=FEATURE_DASHES[i // len(FEATURE_COLOURS)], linewidth=1.0, label=plain(name),
+        )  # fmt: skip
+    draw_line(axes, sessions, aggregate, color=INK, linewidth=2.2, label="aggregate")
+    _mark_level(axes, PSI_MILD, "mild above 0.10")
+    _mark_level(axes, PSI_SEVERE, "severe above 0.25")
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in PSI_TICKS if tick <= top]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("PSI (log scale above 0.25)")
+    session_axis(axes, sessions[0], sessions[-1])
+    *named, total = axes.get_legend_handles_labels()[0]
+    legend_below(axes, [total, *named], columns=6)
+    return figure
+
+
+def _psi_title(peaks: Mapping[str, float], aggregate: Floats) -> str:
+    stands = f"Aggregate PSI {last_finite(aggregate):.3f}"
+    if not np.isfinite(aggregate).any():
+        stands = "No aggregate PSI"
+    if not peaks:
+        return stands
+    worst = max(peaks, key=lambda name: (peaks[name], name))
+    beyond = sum(peak > PSI_SEVERE for peak in peaks.values())
+    return (
+        f"{stands}; {beyond} of "
+        f"{counted(len(peaks), 'feature')} went above 0.25, "
+        f"{plain(worst).strip()} furthest ({peaks[worst]:.2f})"
+    )
+
+
+@house_style()
+def prediction_distribution_figure(signals: Floats) -> Figure:
+    """Draw the histogram of predictions; NaNs and infinities are counted in the title only.
+
+    Parameters
+    ----------
+    signals
+        Any shape, in the model's own unit.
+
+    """
+    present = np.ravel(signals)[np.isfinite(np.ravel(signals))]
+    if len(present) == 0:
+        return empty_figure("Predictions")
+    low, median, high = np.quantile(present, (0.025, 0.5, 0.975))
+    left_out = np.size(signals) - len(present)
+    suffix = f"; {left_out:,} without a value" if left_out else ""
+    title = (
+        f"{counted(len(present), 'prediction')}: median {median:.3g}, "
+        f"95% between {low:.3g} and {high:.3g}, {np.mean(present > 0):.0%} above zero{suffix}"
+    )
+    figure, axes = new_figure(3.4, title=title)
+    bins = int(np.clip(2 * np.cbrt(len(present)), 8, 60))
+    axes.hist(present, bins=bins, color=BLUE, alpha=0.75, edgecolor="#ffffff", linewidth=0.5)
+    axes.axvline(median, color=INK, linewidth=1.4, label="median")
+    axes.axvline(0.0, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), label="zero")
+    axes.set_xlabel("signal (unit of the model)")
+    axes.set_ylabel("predictions")
+    legend_below(axes, axes.get_legend_handles_labels()[0], columns=2)
+    return figure
+
+
+def _mark_level(axes: Axes, level: float, text: str) -> None:
+    """Name a horizontal level outside the axes, at its right end."""
+    axes.annotate(
+        text, (1.0, level), xycoords=axes.get_yaxis_transform(), xytext=(5, 0),
+        textcoords="offset points", va="center", fontsize=8, color=MUTED, annotation_clip=False,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Predictions of the live model, and what the strategy then earned."""

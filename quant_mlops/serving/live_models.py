@@ -1,0 +1,107 @@
+"""Loading the model that was live, verified, and refused if its features have changed since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from quant_mlops.errors import FeatureLogicChangedError, RegistryError
+from quant_mlops.features.catalog import registered_features
+from quant_mlops.registry import ModelRegistry
+from quant_mlops.training.fitting import load_model
+from quant_mlops.training.learners import FittedModel
+from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
+
+Floats = npt.NDArray[np.float64]
+WEIGHTS = ("weights.json", "weights.npz")
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A verified model with the features it was trained on."""
+
+    model_id: UUID
+    label: str
+    features: dict[str, int]
+    horizon: int
+    calendar: str
+    fitted: FittedModel
+
+    def predict(self, features: Floats) -> Floats:
+        """Return one signal for each row of features, shape (R,)."""
+        return self.fitted.predict(features)
+
+
+class ModelLoader:
+    """Loads models once each, for one pass over predictions.
+
+    Parameters
+    ----------
+    registry : ModelRegistry
+    """
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self.registry = registry
+        self._loaded: dict[UUID, ServedModel] = {}
+
+    @cached_property
+    def _logic(self) -> dict[tuple[str, int], str]:
+        return {
+            (feature.feature_name, feature.feature_version): feature.logic_hash
+            for feature in registered_features(self.registry.database)
+        }
+
+    def load(self, model_id: UUID) -> ServedModel:
+        """Return a model whose artifacts have the digests they were registered with.
+
+        Raises
+        ------
+        ChecksumMismatchError
+            An artifact was changed after registration.
+        FeatureLogicChangedError
+            A feature's logic under the version trained on is another one now.
+        RegistryError
+            The model has no snapshot, so that nobody can say what it was trained on.
+        """
+        if model_id not in self._loaded:
+            self._loaded[model_id] = self._load(model_id)
+        return self._loaded[model_id]
+
+    def _load(self, model_id: UUID) -> ServedModel:
+        model = self.registry.get_model_by_id(model_id)
+        if model.snapshot_id is None:
+            raise RegistryError(
+                f"{model.label} was registered without a training snapshot and cannot be served; "
+                f"register it with snapshot_id"
+            )
+        snapshot = find_snapshot(self.registry.database, model.snapshot_id)
+        self._refuse_changed_logic(model.label, snapshot)
+        types = {artifact.artifact_type for artifact in self.registry.list_artifacts(model_id)}
+        kind = next((name for name in WEIGHTS if name in types), WEIGHTS[0])
+        fitted, names = load_model(
+            self.registry.load_artifact(model_id, CONFIG),
+            self.registry.load_artifact(model_id, kind),
+        )
+        return ServedModel(
+            model_id=model_id,
+            label=model.label,
+            features={name: snapshot.features[name]["version"] for name in names},
+            horizon=int(snapshot.label["horizon"]),
+            calendar=str(snapshot.label["calendar"]),
+            fitted=fitted,
+        )
+
+    def _refuse_changed_logic(self, label: str, snapshot: Snapshot) -> None:
+        for name, entry in snapshot.features.items():
+            stored = self._logic.get((name, entry["version"]), "")
+            if stored != entry["logic_hash"]:
+                raise FeatureLogicChangedError(
+                    f"{label} was trained on {name}@{entry['version']} with logic "
+                    f"{entry['logic_hash'][:12]} and the store now has {stored[:12] or 'none'}; "
+                    f"train a model on the new logic before it is served"
+                )

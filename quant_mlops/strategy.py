@@ -1,0 +1,287 @@
+"""A strategy: universe, features, label, learners, monitoring and rules, typed, from TOML."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tomllib
+from datetime import date, timedelta
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from quant_mlops.drift.rules import AlertConfig
+from quant_mlops.errors import StrategyError
+from quant_mlops.features.definition import (
+    FeatureDefinition,
+    definitions_in,
+    select_definitions,
+)
+from quant_mlops.market.calendar import TradingCalendar, trading_calendar
+from quant_mlops.serving.returns import PortfolioRules
+from quant_mlops.settings import Settings
+from quant_mlops.training.comparison import PromotionGate
+from quant_mlops.training.evaluation import EvaluationSettings
+from quant_mlops.training.label import LabelDefinition
+from quant_mlops.training.learners import LEARNERS, LearnerConfig
+from quant_mlops.training.splits import SplitSizes
+
+BUNDLED_SAMPLE = "bundled:sample"
+BUILTIN_FEATURES = "quant_mlops.features.builtin"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PriceSettings(_Section):
+    """Where prices come from; `file` is a path or `bundled:sample`."""
+
+    file: str
+    availability_lag_minutes: int = Field(default=15, ge=0)
+
+
+class FeatureSettings(_Section):
+    """Which features the model learns from, and the module that defines them."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+    module: str = BUILTIN_FEATURES
+
+
+class LearnerSettings(_Section):
+    """A learner by name with its parameters."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("params")
+    @classmethod
+    def _storable(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what TOML can say and JSON cannot: not a number, infinities and dates."""
+        try:
+            json.dumps(params, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a value cannot be stored as JSON ({error})") from None
+        return params
+
+
+class TrainingSettings(_Section):
+    """What models are trained on: the last `window_sessions` before the knowledge time."""
+
+    window_sessions: int = Field(gt=0)
+    val_sessions: int = Field(gt=0)
+    test_sessions: int = Field(gt=0)
+    embargo_sessions: int = Field(default=0, ge=0)
+    seed: int = 7
+    learners: tuple[LearnerSettings, ...] = Field(min_length=1)
+
+
+class PortfolioSettings(_Section):
+    """How signals become positions and what trading them costs."""
+
+    min_names: int = Field(default=5, ge=2)
+    cost_bps: float = Field(default=5.0, ge=0)
+
+
+class MonitoringSettings(_Section):
+    """From when on and how the strategy is watched."""
+
+    first_session: date
+    last_session: date | None = None
+    evaluation_lag_hours: float = Field(default=4.0, gt=0)
+    psi_window_sessions: int = Field(default=60, gt=0)
+    retrain_cooldown_sessions: int = Field(default=20, ge=0)
+
+
+class GateSettings(_Section):
+    """When a challenger replaces the champion."""
+
+    min_sessions: int = Field(default=60, gt=0)
+    min_probability: float = Field(default=0.8, ge=0.5, le=1)
+
+
+class RuleSettings(_Section):
+    """Thresholds of the response matrix."""
+
+    ic_warning: float = 0.02
+    ic_critical: float = 0.01
+    psi_warning: float = 0.10
+    psi_critical: float = 0.25
+    sharpe_warning: float = 0.5
+    sharpe_critical: float = 0.0
+    clear_after: int = Field(default=5, gt=0)
+
+
+class Strategy(_Section):
+    """Everything that decides what one strategy computes.
+
+    Attributes
+    ----------
+    name : str
+        Its identity in every table.
+    calendar : str
+        Exchange whose sessions it trades, as a market identifier code.
+    owner : str
+        Whom to ask; shown in Dagster.
+    horizon : int
+        Sessions of the label.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    description: str = ""
+    owner: str = ""
+    calendar: str = "XNYS"
+    horizon: int = Field(gt=0)
+    prices: PriceSettings
+    features: FeatureSettings
+    training: TrainingSettings
+    portfolio: PortfolioSettings = PortfolioSettings()
+    monitoring: MonitoringSettings
+    gate: GateSettings = GateSettings()
+    rules: RuleSettings = RuleSettings()
+
+    @property
+    def trading_calendar(self) -> TradingCalendar:
+        """Sessions of the strategy's exchange."""
+        return trading_calendar(self.calendar)
+
+    @property
+    def first_partition(self) -> date:
+        """The session before monitoring begins; it also stands for all history before it."""
+        return self.trading_calendar.previous(self.monitoring.first_session)
+
+    @cached_property
+    def definitions(self) -> tuple[FeatureDefinition, ...]:
+        """Feature definitions, in the order of the model's columns."""
+        try:
+            module = importlib.import_module(self.features.module)
+        except ImportError as error:
+            raise StrategyError(
+                f"strategy {self.name}: features.module {self.features.module!r} cannot be "
+                f"imported: {error}; put it on the Python path"
+            ) from error
+        return select_definitions(definitions_in(module), self.features.names)
+
+    @property
+    def feature_versions(self) -> dict[str, int]:
+        """Version of each feature, in the order of the model's columns."""
+        return {definition.name: definition.version for definition in self.definitions}
+
+    @property
+    def label(self) -> LabelDefinition:
+        """What models learn to predict."""
+        return LabelDefinition(self.horizon, self.calendar)
+
+    @property
+    def split_sizes(self) -> SplitSizes:
+        """How snapshots are split."""
+        t = self.training
+        return SplitSizes(t.val_sessions, t.test_sessions, t.embargo_sessions)
+
+    @property
+    def learners(self) -> tuple[LearnerConfig, ...]:
+        """Learners to train on each snapshot."""
+        return tuple(
+            LearnerConfig(entry.name, dict(entry.params), self.training.seed)
+            for entry in self.training.learners
+        )
+
+    @property
+    def portfolio_rules(self) -> PortfolioRules:
+        """How signals become positions."""
+        return PortfolioRules(self.portfolio.min_names, self.portfolio.cost_bps / 10_000.0)
+
+    @property
+    def evaluation(self) -> EvaluationSettings:
+        """How signals are judged."""
+        rules = self.portfolio_rules
+        return EvaluationSettings(self.horizon, rules.min_names, rules.cost_per_turnover)
+
+    @property
+    def evaluation_lag(self) -> timedelta:
+        """After the close, when a session is judged."""
+        return timedelta(hours=self.monitoring.evaluation_lag_hours)
+
+    @property
+    def availability_lag(self) -> timedelta:
+        """After the close, when a price is taken to be known if its source does not say."""
+        return timedelta(minutes=self.prices.availability_lag_minutes)
+
+    @property
+    def alert_config(self) -> AlertConfig:
+        """Thresholds of the rules."""
+        return AlertConfig(**self.rules.model_dump())
+
+    @property
+    def promotion_gate(self) -> PromotionGate:
+        """When a challenger replaces the champion."""
+        return PromotionGate(self.gate.min_sessions, self.gate.min_probability)
+
+    def model_name(self, learner: str) -> str:
+        """Return the registry's name of the models of a learner."""
+        return f"{self.name}_{learner}"
+
+
+def read_strategy(path: Path) -> Strategy:
+    """Read a strategy from a TOML file.
+
+    Raises
+    ------
+    StrategyError
+        The file is missing or malformed, or a key is unknown, missing or out of range; the file
+        and the key are named.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+        strategy = Strategy.model_validate(document)
+    except OSError as error:
+        raise StrategyError(f"strategy file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StrategyError(f"strategy file {path} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise StrategyError(
+            f"strategy file {path}, key {key}: {first['msg'].lower()}, received "
+            f"{first['input']!r}; correct it"
+        ) from None
+    for entry in strategy.training.learners:
+        if entry.name not in LEARNERS:
+            raise StrategyError(
+                f"strategy file {path}, key training.learners: there is no learner "
+                f"{entry.name!r}; there are {', '.join(LEARNERS)}"
+            )
+    return strategy
+
+
+def strategies_folder(settings: Settings) -> Path:
+    """Return the folder of strategy files: the settings', the home's, or the bundled one."""
+    if settings.strategies is not None:
+        return settings.strategies
+    own = settings.home / "strategies"
+    if own.is_dir() and any(own.glob("*.toml")):
+        return own
+    return Path(str(files("quant_mlops"))) / "strategies"
+
+
+def load_strategies(settings: Settings) -> dict[str, Strategy]:
+    """Return every strategy of the folder by name.
+
+    Raises
+    ------
+    StrategyError
+        A file is invalid, two share a name, or there is none.
+    """
+    folder = strategies_folder(settings)
+    strategies: dict[str, Strategy] = {}
+    for path in sorted(folder.glob("*.toml")):
+        strategy = read_strategy(path)
+        if strategy.name in strategies:
+            raise StrategyError(f"two files in {folder} name their strategy {strategy.name!r}")
+        strategies[strategy.name] = strategy
+    if not strategies:
+        raise StrategyError(f"there is no strategy file (*.toml) in {folder}; put one there")
+    return strategies

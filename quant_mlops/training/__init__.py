@@ -1,0 +1,1 @@
+"""Training sets that never change, and models that can be made again from them."""

@@ -1,0 +1,69 @@
+"""Features as known at decisions, read from no further back than an answer can lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quant_mlops.database.queries import query
+from quant_mlops.features.store import FeatureStore
+
+
+def features_as_known(
+    store: FeatureStore,
+    spine: pa.Table,
+    features: Mapping[str, int],
+    *,
+    knowledge_time: datetime,
+) -> pa.Table:
+    """Join features to a spine of decisions; the same as the store's point-in-time table.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    spine : pyarrow.Table
+        `entity_key` and `time`; other columns are carried along.
+    features : mapping of str to int
+        Pinned versions.
+    knowledge_time : datetime
+        Aware; values known only later are treated as not written.
+
+    Notes
+    -----
+    What is known of a series can only be replaced by a newer event, or by a revision of the same
+    one. The newest event known when an entity is first asked for is therefore the oldest that
+    can matter to it, and a range of sessions costs a read of that range, not of all history.
+    """
+    return store.point_in_time_table(
+        spine,
+        list(features),
+        feature_versions=features,
+        knowledge_time=knowledge_time,
+        max_age=_oldest_age(store, spine, features, knowledge_time),
+    )
+
+
+def _oldest_age(
+    store: FeatureStore, spine: pa.Table, features: Mapping[str, int], knowledge_time: datetime
+) -> timedelta | None:
+    """Return how old a value may be at the spine's last time; None if nothing bounds it."""
+    if spine.num_rows == 0 or not features:
+        return None
+    first = spine.group_by("entity_key").aggregate([("time", "min")])
+    row = store.database.fetch_one(
+        query("select_oldest_needed_event"),
+        {
+            "entities": first["entity_key"].to_pylist(),
+            "times": first["time_min"].to_pylist(),
+            "names": list(features),
+            "versions": list(features.values()),
+            "knowledge_time": knowledge_time,
+        },
+    )
+    if row is None or row[0] is None:
+        return None
+    age: timedelta = pc.max(spine["time"]).as_py() - row[0]
+    return max(age, timedelta(0))

@@ -1,0 +1,205 @@
+"""Learners behind one small protocol, and the formats in which their weights are kept."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from quant_mlops.errors import TrainingError
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Which learner, with which parameters; the seed is part of a model's identity."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Example:
+    """Features of shape (R, F) and targets of shape (R,)."""
+
+    features: Floats
+    target: Floats
+
+
+class FittedModel(Protocol):
+    """Weights that predict and can be written as data."""
+
+    def predict(self, features: Floats) -> Floats:
+        """Return one signal for each row of features, shape (R,)."""
+
+    def to_bytes(self) -> bytes:
+        """Return the weights in a format that runs no code when it is loaded."""
+
+
+class Learner(Protocol):
+    """Makes a model of examples; the same examples give the same bytes."""
+
+    artifact_type: str
+
+    def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
+        """Fit on `train`, stopping or tuning on `val` only."""
+
+    def load(self, data: bytes) -> FittedModel:
+        """Read weights that `to_bytes` wrote."""
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """Gradient-boosted trees of XGBoost."""
+
+    booster: Any
+
+    def predict(self, features: Floats) -> Floats:
+        import xgboost
+
+        matrix = xgboost.DMatrix(features, nthread=1)
+        best = self.booster.attr("best_iteration")
+        rounds = (0, int(best) + 1) if best is not None else (0, 0)
+        return np.asarray(
+            self.booster.predict(matrix, iteration_range=rounds), dtype=np.float64
+        )
+
+    def to_bytes(self) -> bytes:
+        return bytes(self.booster.save_raw("json"))
+
+
+class XgboostLearner:
+    """XGBoost with histogram trees, a fixed seed and a fixed number of threads.
+
+    Parameters are those of `xgboost.train`, with `rounds` (at most) and `patience` (rounds
+    without a better error on the validation split until it stops).
+    """
+
+    artifact_type = "weights.json"
+
+    def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
+        import xgboost
+
+        params = dict(config.params)
+        rounds, patience = int(params.pop("rounds", 300)), int(params.pop("patience", 30))
+        fixed = {"tree_method": "hist", "seed": config.seed, "nthread": 2, "verbosity": 0}
+        try:
+            booster = xgboost.train(
+                {**params, **fixed},
+                xgboost.DMatrix(train.features, train.target, nthread=2),
+                num_boost_round=rounds,
+                evals=[(xgboost.DMatrix(val.features, val.target, nthread=2), "val")],
+                early_stopping_rounds=patience,
+                verbose_eval=False,
+            )
+        except xgboost.core.XGBoostError as error:
+            raise TrainingError(
+                f"xgboost refused the parameters {params}: {str(error).splitlines()[0]}; correct "
+                f"the strategy's learner"
+            ) from error
+        return BoostedTrees(booster)
+
+    def load(self, data: bytes) -> FittedModel:
+        import xgboost
+
+        return BoostedTrees(xgboost.Booster(model_file=bytearray(data)))
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Weights on standardised features."""
+
+    center: Floats
+    scale: Floats
+    weights: Floats
+    penalty: float
+
+    def predict(self, features: Floats) -> Floats:
+        return np.asarray(((features - self.center) / self.scale) @ self.weights)
+
+    def to_bytes(self) -> bytes:
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            center=self.center,
+            scale=self.scale,
+            weights=self.weights,
+            penalty=np.array(self.penalty),
+        )
+        return buffer.getvalue()
+
+
+class RidgeLearner:
+    """Ridge regression in closed form; the penalty is chosen on the validation split.
+
+    Hoerl and Kennard (1970), Technometrics 12:55-67: w = (X'X / n + penalty I)^-1 X'y / n on
+    standardised features, for each of `penalties`.
+    """
+
+    artifact_type = "weights.npz"
+
+    def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
+        penalties = config.params.get("penalties", (0.01, 0.1, 1.0, 10.0))
+        center, scale = train.features.mean(axis=0), train.features.std(axis=0)
+        scale = np.where(scale > 0, scale, 1.0)
+        standard = (train.features - center) / scale
+        count = len(standard)
+        covariance = standard.T @ standard / count
+        moment = standard.T @ train.target / count
+        candidates = []
+        for penalty in penalties:
+            try:
+                weights = np.linalg.solve(covariance + penalty * np.eye(len(moment)), moment)
+            except np.linalg.LinAlgError:
+                raise TrainingError(
+                    f"ridge has no solution with penalty {penalty}, since one feature is made of "
+                    f"others; give penalties above 0"
+                ) from None
+            model = LinearModel(center, scale, weights, float(penalty))
+            error = float(np.mean((model.predict(val.features) - val.target) ** 2))
+            candidates.append((error, float(penalty), model))
+        return min(candidates, key=lambda candidate: candidate[:2])[2]
+
+    def load(self, data: bytes) -> FittedModel:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return LinearModel(
+                arrays["center"], arrays["scale"], arrays["weights"], float(arrays["penalty"])
+            )
+
+
+# A new learner is a class with the two methods above and one line here.
+LEARNERS: Mapping[str, Callable[[], Learner]] = {
+    "xgboost": XgboostLearner,
+    "ridge": RidgeLearner,
+}
+
+
+def learner_named(name: str) -> Learner:
+    """Return a learner by name.
+
+    Raises
+    ------
+    TrainingError
+        There is none of that name.
+    """
+    if name not in LEARNERS:
+        raise TrainingError(f"there is no learner {name!r}; there are {', '.join(LEARNERS)}")
+    return LEARNERS[name]()
+
+
+def config_bytes(config: LearnerConfig, feature_names: list[str]) -> bytes:
+    """Return a learner's configuration as canonical JSON, to be kept beside its weights."""
+    document = {
+        "learner": config.name,
+        "params": config.params,
+        "seed": config.seed,
+        "features": feature_names,
+    }
+    return (json.dumps(document, sort_keys=True, indent=2) + "\n").encode()

@@ -1,0 +1,207 @@
+"""A real PostgreSQL for every test: one server a worker, a migrated template, a clone a test.
+
+Environment
+-----------
+QUANT_MLOPS_TEST_DATABASE_URL
+    A server whose user may create databases; the embedded server by default.
+QUANT_MLOPS_TEST_DATA
+    Folder of the larger price files; tests that need it are skipped where it is absent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import psycopg
+import pyarrow.parquet as pq
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from quant_mlops.database import Database
+from quant_mlops.database.embedded import EmbeddedServer
+from quant_mlops.database.migrations import migrate
+from quant_mlops.database.placement import place_server
+from quant_mlops.market.bundled import sample_prices
+from quant_mlops.market.calendar import TradingCalendar, trading_calendar
+from quant_mlops.market.panel import FIELDS, Panel
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GIVEN_SERVER = os.environ.get("QUANT_MLOPS_TEST_DATABASE_URL", "")
+ASSUMED_LAG = 15 * 60 * 10**6
+
+
+def pytest_report_header() -> str:
+    if GIVEN_SERVER:
+        with psycopg.connect(GIVEN_SERVER) as connection:
+            version = connection.info.parameter_status("server_version")
+        return f"database: PostgreSQL {version} of QUANT_MLOPS_TEST_DATABASE_URL"
+    postgres = place_server(Path(tempfile.gettempdir()) / "postgres").binaries / "postgres"
+    version = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True)
+    return f"database: embedded, {version.stdout.strip()}"
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """Give a fresh folder that the server's user may enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="qm-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """Give the URL of a server on which databases may be made."""
+    if GIVEN_SERVER:
+        yield GIVEN_SERVER
+        return
+    with reachable_folder() as folder:
+        server = EmbeddedServer(folder / "postgres")
+        server.start()
+        try:
+            with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
+            yield server.url("postgres")
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """Give the name of a database that holds the schema and nothing else."""
+    name = _new_name("template")
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        _run(connection, "CREATE DATABASE {}", name)
+        with Database(make_conninfo(server_url, dbname=name)) as database:
+            migrate(database)
+        # A database that others are connected to cannot be cloned.
+        _run(connection, "ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
+            [name],
+        )
+        yield name
+        _run(connection, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def database(server_url: str, template: str) -> Iterator[Database]:
+    """Give a migrated database of the test's own."""
+    with _database(server_url, sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))) as made:
+        yield made
+
+
+@pytest.fixture
+def empty_database(server_url: str) -> Iterator[Database]:
+    """Give a database of the test's own to which no migration was applied."""
+    with _database(server_url, sql.SQL("")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_database(server_url: str, template: str) -> Iterator[Database]:
+    """Give a migrated database that the tests of one module share, for reading."""
+    with _database(server_url, sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))) as made:
+        yield made
+
+
+@contextmanager
+def _database(server_url: str, template: sql.Composable) -> Iterator[Database]:
+    name = _new_name("test")
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + template)
+    try:
+        with Database(make_conninfo(server_url, dbname=name)) as database:
+            yield database
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            _run(connection, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _new_name(what: str) -> str:
+    return f"qm_{what}_{uuid.uuid4().hex[:16]}"
+
+
+def _run(connection: psycopg.Connection, statement: str, name: str) -> None:
+    connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+StartPython = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start_python() -> Iterator[StartPython]:
+    """Give a function that runs Python code in a process of its own; what is left is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def calendar() -> TradingCalendar:
+    return trading_calendar("XNYS")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Give the folder of the larger price files."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("QUANT_MLOPS_TEST_DATA") or default)
+    if not folder.is_dir():
+        pytest.skip(f"no price files at {folder}; name their folder in QUANT_MLOPS_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_panel(calendar: TradingCalendar) -> Panel:
+    """Give the bundled sample's closes as a panel, without a database."""
+    with sample_prices() as path:
+        table = pq.read_table(path, columns=["date", "ticker", "close"])
+    days = table["date"].to_numpy().astype("datetime64[D]")
+    tickers, column = np.unique(
+        np.array(table["ticker"].cast("string").to_pylist()), return_inverse=True
+    )
+    sessions = calendar.sessions(days.min().item(), days.max().item())
+    row = np.searchsorted(sessions, days)
+    close = np.full((len(sessions), len(tickers)), np.nan)
+    close[row, column] = table["close"].to_numpy()
+    nothing = np.full_like(close, np.nan)
+    closes = calendar.closes(sessions)
+    fields = {name: close if name == "close" else nothing for name in FIELDS}
+    return Panel(
+        sessions=sessions,
+        event_times=closes,
+        tickers=tuple(str(ticker) for ticker in tickers),
+        fields=MappingProxyType(fields),
+        known_at=np.where(np.isnan(close), 0, closes[:, None] + ASSUMED_LAG),
+    )

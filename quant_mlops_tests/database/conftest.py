@@ -1,0 +1,33 @@
+"""Homes of the test's own for embedded servers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quant_mlops.database.embedded import EmbeddedServer
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Give a folder that the server's user may enter; its servers are stopped afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="qm-"))
+    folder.chmod(0o755)
+    yield folder
+    for pid_file in folder.rglob("postmaster.pid"):
+        EmbeddedServer(pid_file.parent)._stop()
+    for path in folder.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | 0o700)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has another user run the server")

@@ -1,0 +1,4 @@
+SELECT severity, count(*)
+FROM alerts
+WHERE strategy_id = %(strategy_id)s
+GROUP BY severity;

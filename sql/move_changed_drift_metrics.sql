@@ -1,0 +1,15 @@
+-- What was believed before stays, with the time until which it was believed.
+WITH changed AS (
+    DELETE FROM drift_metrics
+    WHERE date = %(date)s AND strategy_id = %(strategy_id)s
+      AND (model_id, ic_session, ic_names, ic, ic_5d_avg, ic_20d_mean, ic_20d_se, psi, psi_max,
+           psi_max_feature, sharpe_5d, sharpe_20d, sharpe_60d, sharpe_60d_se, ic_alert, psi_alert,
+           sharpe_alert, no_data)
+          IS DISTINCT FROM
+          (%(model_id)s, %(ic_session)s, %(ic_names)s, %(ic)s, %(ic_5d_avg)s, %(ic_20d_mean)s,
+           %(ic_20d_se)s, %(psi)s, %(psi_max)s, %(psi_max_feature)s, %(sharpe_5d)s,
+           %(sharpe_20d)s, %(sharpe_60d)s, %(sharpe_60d_se)s, %(ic_alert)s, %(psi_alert)s,
+           %(sharpe_alert)s, %(no_data)s)
+    RETURNING *
+)
+INSERT INTO drift_metrics_history SELECT *, clock_timestamp() FROM changed;

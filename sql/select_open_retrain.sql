@@ -1,0 +1,6 @@
+SELECT request_id, strategy_id, session, alert_id, requested_by, may_promote, status, model_id, verdict,
+       recorded_at, finished_at
+FROM retrain_requests
+WHERE strategy_id = %(strategy_id)s AND status = 'open'
+ORDER BY request_id
+LIMIT 1;

@@ -1,0 +1,1 @@
+SELECT number, sha256 FROM schema_migrations ORDER BY number;
