@@ -14,7 +14,7 @@ _PUBLIC = {
     "feature": "quant_mlops.features",
 }
 
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605 - the names are the keys above
+__all__ = sorted(_PUBLIC)
 __version__ = "0.1.0"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,11 @@ from quant_mlops.settings import Settings
 FEWEST_SESSIONS = 200
 FULL_HISTORY = 760
 MONITORED_SESSIONS = 252
+
+
+def bundled_strategies() -> Path:
+    """Return the folder of the strategy for the bundled sample."""
+    return Path(str(files("quant_mlops"))) / "strategies"
 
 
 def write_demonstration_strategy(settings: Settings, prices: Path, *, calendar: str) -> str:
@@ -51,7 +58,7 @@ def write_demonstration_strategy(settings: Settings, prices: Path, *, calendar: 
     text = _TEMPLATE.format(
         name=name[:60],
         calendar=calendar,
-        file=prices.absolute().as_posix().replace('"', '\\"'),
+        file=json.dumps(prices.absolute().as_posix(), ensure_ascii=False),
         features=", ".join(f'"{feature}"' for feature in names),
         window=len(sessions),
         val=held_out,
@@ -96,7 +103,7 @@ calendar = "{calendar}"
 horizon = 5
 
 [prices]
-file = "{file}"
+file = {file}
 
 [features]
 names = [{features}]

@@ -27,6 +27,7 @@ QuantMlopsError
 |  |  |__UnsafeArtifactError     a format that runs code when it is loaded
 |  |__PromotionConflictError     the live version was not the one the caller expected
 |__MonitoringError
+|  |__ChannelError              an alert channel did not take an alert
 |__StrategyError                 a strategy's file is missing, malformed or inconsistent
 """
 
@@ -139,6 +140,10 @@ class PromotionConflictError(RegistryError):
 
 class MonitoringError(QuantMlopsError):
     """Metrics, rules or alerts could not be evaluated."""
+
+
+class ChannelError(MonitoringError):
+    """An alert channel did not take an alert; the message holds no secret."""
 
 
 class StrategyError(QuantMlopsError):

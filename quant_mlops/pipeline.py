@@ -18,7 +18,7 @@ from quant_mlops.alerts.response import Response, respond
 from quant_mlops.database import Database
 from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
 from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor, MetricsWritten
-from quant_mlops.errors import MarketDataError
+from quant_mlops.errors import EmptySnapshotError, MarketDataError
 from quant_mlops.features.computation import FeaturesWritten, write_computed_features
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.bundled import sample_prices
@@ -162,11 +162,22 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
     """Build, or find again, the training snapshot of what was known at an instant.
 
     It holds the last `training.window_sessions` sessions before `as_of` whose labels were known.
+
+    Raises
+    ------
+    EmptySnapshotError
+        No session before `as_of` has a price history.
     """
     strategy, calendar = context.strategy, context.calendar
     last = calendar.session_of(as_of)
     earliest = calendar.next(history_start(context))
     available = calendar.sessions_between(earliest, last)
+    if available < 1:
+        raise EmptySnapshotError(
+            f"strategy {strategy.name} was to learn from what was known at {as_of.isoformat()}, "
+            f"and the first decision that prices allow is that of {earliest}; load earlier prices, "
+            f"or give a later monitoring.first_session"
+        )
     span = min(strategy.training.window_sessions, available)
     first = calendar.offset(last, -span)
     content = collect_snapshot(
@@ -190,13 +201,16 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
 
 def make_predictions(context: StrategyContext, first: date, last: date) -> PredictionsWritten:
     """Predict for each session of a range with the model live at its open."""
+    sessions = context.sessions(first, last)
+    if len(sessions) == 0:
+        return PredictionsWritten(0, 0, 0, 0)
     return predict_sessions(
         context.store,
         context.registry,
         context.calendar,
         strategy_id=context.strategy.name,
-        sessions=context.sessions(first, last),
-        knowledge_time=evaluation_time(context, last),
+        sessions=sessions,
+        knowledge_time=evaluation_time(context, sessions[-1].item()),
     )
 
 
@@ -256,4 +270,3 @@ def newest_session(context: StrategyContext, *, now: datetime | None = None) -> 
     """Return the newest session that can be judged."""
     moment = now or datetime.now(UTC)
     return context.calendar.session_of(moment - context.strategy.evaluation_lag)
-

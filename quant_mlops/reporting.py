@@ -70,14 +70,14 @@ class StrategySummary:
             ("price bars", f"{self.prices:,} of {self.tickers} tickers"),
             ("feature events", f"{self.events:,}"),
             ("snapshot", _snapshot_text(self.snapshot)),
-            ("model versions", ", ".join(self.versions) or "none"),
+            ("model versions", _version_ranges(self.versions) or "none"),
             ("live model", self.model.label if self.model else "none"),
             ("test IC", _with_error(m, "ic_mean_test", "ic_mean_se_test")),
             ("test Sharpe", _with_error(m, "sharpe_ratio_backtest", "sharpe_ratio_se_backtest")),
             ("monitored", f"{self.sessions} sessions, {self.first} to {self.last}"),
             ("live IC", "none" if self.mean_ic is None else f"{self.mean_ic:+.4f}"),
             ("alerts", ", ".join(f"{n} {s}" for s, n in self.alerts.items() if n) or "none"),
-            ("retrains", f"{sum(self.retrains.values())}: {verdicts}"),
+            ("retrains", verdicts),
             ("state", f"{self.state.status}, position scale {self.state.position_scale:g}"),
             ("database", f"PostgreSQL {self.server}, TimescaleDB {self.timescaledb or 'not used'}"),
         ]
@@ -143,10 +143,8 @@ def monitoring_figures(context: StrategyContext) -> dict[str, Figure]:
         ),
     }
     if len(days):
-        first, last = np.min(days).item(), np.max(days).item()
-        figures["alerts"] = alerts_figure(
-            history.alerts, history.retrains, first=first, last=last
-        )
+        first, last = _day(np.min(days)), _day(np.max(days))
+        figures["alerts"] = alerts_figure(history.alerts, history.retrains, first=first, last=last)
     return figures
 
 
@@ -173,6 +171,25 @@ def _weights_digest(context: StrategyContext, model: ModelInfo | None) -> str | 
     return next((a.checksum for a in artifacts if a.artifact_type.startswith("weights")), None)
 
 
+def _day(session: np.datetime64) -> date:
+    found: date = session.astype("datetime64[D]").item()
+    return found
+
+
+def _version_ranges(labels: list[str]) -> str:
+    """Return labels such as `ridge v1` with the versions of each name put together."""
+    versions: dict[str, list[int]] = {}
+    for label in labels:
+        name, _, version = label.rpartition(" v")
+        versions.setdefault(name, []).append(int(version))
+    texts = []
+    for name, found in versions.items():
+        dense = len(found) > 2 and max(found) - min(found) == len(found) - 1
+        shown = [f"v{min(found)} to v{max(found)}"] if dense else [f"v{n}" for n in found]
+        texts.append(f"{name} {', '.join(shown)}")
+    return "; ".join(texts)
+
+
 def _snapshot_text(snapshot: Snapshot | None) -> str:
     if snapshot is None:
         return "none"
@@ -182,4 +199,5 @@ def _snapshot_text(snapshot: Snapshot | None) -> str:
 def _with_error(metrics: dict[str, float], value: str, error: str) -> str:
     if value not in metrics:
         return "undefined"
-    return f"{metrics[value]:+.4f} (s.e. {metrics.get(error, float('nan')):.4f})"
+    spread = f"{metrics[error]:.4f}" if error in metrics else "undefined"
+    return f"{metrics[value]:+.4f} (s.e. {spread})"

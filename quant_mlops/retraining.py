@@ -22,13 +22,14 @@ from quant_mlops.registry.training_runs import (
     completed_model,
     training_run,
 )
-from quant_mlops.serving.live_models import ModelLoader
+from quant_mlops.serving.live_models import ModelLoader, ServedModel
 from quant_mlops.training.code_version import code_version, library_versions
 from quant_mlops.training.comparison import Comparison, compare_models
+from quant_mlops.training.decision_features import features_as_known
 from quant_mlops.training.evaluation import daily_information_coefficients
 from quant_mlops.training.fitting import TrainedModel, fit_model, training_key
 from quant_mlops.training.learners import LearnerConfig
-from quant_mlops.training.matrices import TrainingRows, training_rows
+from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.snapshot_files import Snapshot, read_snapshot
 from quant_mlops.training.splits import split_sessions
 
@@ -222,26 +223,47 @@ def _compare(
 ) -> Comparison:
     """Compare two models on the test split of a snapshot, which neither was trained on."""
     strategy = context.strategy
-    table = read_snapshot(snapshot)
+    table = _test_split(context, read_snapshot(snapshot))
     loader = ModelLoader(context.registry)
     series = []
     for model_id in (champion, challenger):
         model = loader.load(model_id)
-        rows = _test_rows(context, table, list(model.features))
-        series.append(
-            daily_information_coefficients(rows, model.predict(rows.features), strategy.evaluation)
-        )
+        rows = training_rows(_with_features(context, snapshot, table, model), list(model.features))
+        complete = np.asarray(np.isfinite(rows.features).all(axis=1))
+        signals = np.full(len(rows.label), np.nan)
+        signals[complete] = model.predict(rows.features[complete])
+        series.append(daily_information_coefficients(rows, signals, strategy.evaluation))
     return compare_models(
-        np.asarray(series[0]),
-        np.asarray(series[1]),
+        series[0],
+        series[1],
         lag=strategy.horizon - 1,
         gate=strategy.promotion_gate,
     )
 
 
-def _test_rows(context: StrategyContext, table: pa.Table, names: list[str]) -> TrainingRows:
-    rows = training_rows(table, names)
+def _test_split(context: StrategyContext, table: pa.Table) -> pa.Table:
+    session = table["session"].to_numpy().astype("datetime64[D]")
     splits = split_sessions(
-        rows.sessions, context.strategy.split_sizes, horizon=context.strategy.horizon
+        np.unique(session), context.strategy.split_sizes, horizon=context.strategy.horizon
     )
-    return rows.within(splits.test)
+    return table.filter(pa.array(np.isin(session, splits.test)))
+
+
+def _with_features(
+    context: StrategyContext, snapshot: Snapshot, table: pa.Table, model: ServedModel
+) -> pa.Table:
+    """Return the rows with the versions of features that a model was trained on.
+
+    A champion may be older than the strategy's present features: what the snapshot does not hold
+    in its version is looked up as it was known at each decision.
+    """
+    held = {name: entry["version"] for name, entry in snapshot.features.items()}
+    others = {n: version for n, version in model.features.items() if held.get(n) != version}
+    if not others:
+        return table
+    spine = pa.table({"entity_key": table["entity_key"], "time": table["decision_time"]})
+    known = features_as_known(context.store, spine, others, knowledge_time=snapshot.knowledge_time)
+    table = table.drop_columns([name for name in others if name in table.column_names])
+    for name in others:
+        table = table.append_column(name, known[name])
+    return table

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from quant_mlops.errors import SettingsError
 
 PREFIX = "QUANT_MLOPS_"
 TOML_FILE = "quant_mlops.toml"
+DOTENV_FILE = ".env"
+DAGSTER_VARIABLE = "DAGSTER_PG_URL"
+HOST = re.compile(r"(\[[^\]]*\]|[^:@]*)(:\d*)?")
 
 
 class SmtpSettings(BaseModel):
@@ -57,6 +61,21 @@ class Settings(BaseModel):
     webhook_url: SecretStr | None = None
     smtp: SmtpSettings = SmtpSettings()
 
+    @field_validator("database_url", "dagster_pg_url")
+    @classmethod
+    def _unambiguous(cls, url: SecretStr | None) -> SecretStr | None:
+        """Refuse a URL whose password would be read as, and shown as, a part of the address."""
+        _, separator, rest = (url.get_secret_value() if url else "").partition("://")
+        authority, _, path = rest.partition("?")[0].partition("/")
+        user, _, hosts = authority.rpartition("@")
+        plain = all(HOST.fullmatch(host) for host in hosts.split(","))
+        if separator and not (plain and "@" not in user + path):
+            raise ValueError(
+                "its user and password cannot be told from its host and port; write special "
+                "characters of user and password as %XX"
+            )
+        return url
+
     @property
     def postgres_folder(self) -> Path:
         """Where the embedded server would keep its data if the folder is fit for it."""
@@ -89,7 +108,8 @@ def load_settings(folder: Path | None = None, **overrides: Any) -> Settings:
     Parameters
     ----------
     folder : Path, optional
-        Where `.env` and `quant_mlops.toml` are looked for; the working directory by default.
+        Where `.env` and `quant_mlops.toml` are looked for, and what relative paths are relative
+        to; the working directory by default.
     **overrides
         Values that win over every file and variable, by attribute name.
 
@@ -99,39 +119,45 @@ def load_settings(folder: Path | None = None, **overrides: Any) -> Settings:
         A file is malformed, or a value is unknown or not of its type. The message names the
         key and never shows the value of a secret.
     """
-    folder = folder or Path.cwd()
-    values = _from_toml(folder / TOML_FILE)
-    dotenv = {k: v for k, v in dotenv_values(folder / ".env").items() if v is not None}
-    values.update(_from_environment({**dotenv, **os.environ}))
-    values.update({key: value for key, value in overrides.items() if value is not None})
-    if not values.get("home"):
-        values["home"] = folder / ".quant_mlops"
-    values["home"] = Path(values["home"]).expanduser().absolute()
+    folder = (folder or Path.cwd()).absolute()
+    named = {**_from_dotenv(folder / DOTENV_FILE), **os.environ}
+    values = _merged(_from_toml(folder / TOML_FILE), _from_environment(named))
+    values = _merged(values, {k: v for k, v in overrides.items() if v is not None})
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"setting {key!r} was read from the environment, .env or {TOML_FILE} and is not valid: "
-            f"{first['msg'].lower()}; see .env.example for the names and their form"
-        ) from None
+        raise SettingsError(_what_is_wrong(error)) from None
+    places = {
+        name: folder / place.expanduser()
+        for name, place in (("home", settings.home), ("strategies", settings.strategies))
+        if place is not None
+    }
+    return settings.model_copy(update=places)
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}; correct that line") from None
+    return {key: value for key, value in values.items() if value != ""}
+
+
+def _from_dotenv(path: Path) -> dict[str, str]:
+    try:
+        found = dotenv_values(path)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not text in UTF-8; write it anew") from None
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _from_environment(environment: dict[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     smtp: dict[str, Any] = {}
     for name, value in environment.items():
-        if name == "DAGSTER_PG_URL" and value:
+        if name == DAGSTER_VARIABLE and value:
             values["dagster_pg_url"] = value
         if not name.startswith(PREFIX) or not value:
             continue
@@ -143,7 +169,29 @@ def _from_environment(environment: dict[str, str]) -> dict[str, Any]:
         else:
             values[key] = value
     if "recipients" in smtp:
-        smtp["recipients"] = tuple(part.strip() for part in smtp["recipients"].split(","))
-    if smtp:
-        values["smtp"] = smtp
-    return values
+        parts = (part.strip() for part in smtp["recipients"].split(","))
+        smtp["recipients"] = tuple(part for part in parts if part)
+    return {**values, "smtp": smtp} if smtp else values
+
+
+def _merged(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """Return both, `upper` winning key by key, in the tables inside as well."""
+    merged = {**lower, **upper}
+    for key, value in upper.items():
+        if isinstance(value, dict) and isinstance(lower.get(key), dict):
+            merged[key] = _merged(lower[key], value)
+    return merged
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    """Return a sentence about the first invalid value that does not show the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    path = tuple(str(part) for part in first["loc"])
+    variable = DAGSTER_VARIABLE if path == ("dagster_pg_url",) else PREFIX + "_".join(path).upper()
+    where = f"{variable} of the environment or {DOTENV_FILE}, or {'.'.join(path)} of {TOML_FILE},"
+    if first["type"] == "extra_forbidden":
+        known: type[BaseModel] = SmtpSettings if path[0] == "smtp" else Settings
+        names = ", ".join(known.model_fields)
+        return f"{where} is no setting; there are {names}; correct the name or remove it"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{where} is not valid: {reason[:1].lower()}{reason[1:]}; correct it"

@@ -11,7 +11,7 @@ CROSS JOIN LATERAL (
       AND s.feature_name = f.feature_name
       AND s.feature_version = f.feature_version
       AND s.event_time <= q.as_of_time
-      AND s.ingest_time <= least(q.as_of_time, %(now)s)
+      AND s.ingest_time <= least(q.as_of_time, now())
     ORDER BY event_time DESC, ingest_time DESC
     LIMIT 1
 ) AS e

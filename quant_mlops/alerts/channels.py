@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from quant_mlops.alerts.messages import mail_message, summarise, webhook_body
 from quant_mlops.alerts.outbox import Alert
-from quant_mlops.errors import MonitoringError, SettingsError
+from quant_mlops.errors import ChannelError, SettingsError
 from quant_mlops.settings import Settings, SmtpSettings
 
 logger = logging.getLogger("quant_mlops.alerts")
@@ -31,10 +31,6 @@ LOG_LEVELS = {
     "severe": logging.ERROR,
     "critical": logging.CRITICAL,
 }
-
-
-class ChannelError(MonitoringError):
-    """An alert could not be sent; the message names no secret and is kept with the attempt."""
 
 
 class Channel(Protocol):

@@ -10,11 +10,11 @@ from datetime import date, datetime, timedelta
 
 from psycopg.rows import class_row
 
-from quant_mlops.alerts.channels import LOG, Channel, ChannelError
+from quant_mlops.alerts.channels import LOG, Channel
 from quant_mlops.alerts.outbox import SEVERITIES, Alert
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.errors import MonitoringError
+from quant_mlops.errors import ChannelError, MonitoringError
 
 logger = logging.getLogger("quant_mlops.alerts.delivery")
 

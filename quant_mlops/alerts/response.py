@@ -9,8 +9,6 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
-from psycopg.rows import TupleRow
 
 from quant_mlops.alerts.evidence import gather_evidence
 from quant_mlops.alerts.outbox import Alert, NewAlert, record_alerts
@@ -88,12 +86,12 @@ def respond(
     if history is None:
         return Response((), 0)
     episodes = _episodes(history, config)
+    # Evidence is read before the transaction, so that no connection is held while another is
+    # asked for; whether an alert is new is decided inside.
+    known = _known_keys(database, strategy_id)
+    offered = [_alert(database, strategy_id, episode, history, known=known) for episode in episodes]
     opened = 0
     with database.transaction() as connection:
-        known = _known_keys(connection, strategy_id)
-        offered = [
-            _alert(database, strategy_id, episode, history, known=known) for episode in episodes
-        ]
         stored = record_alerts(connection, offered)
         for alert in stored:
             effective = calendar.close_time(alert.opened_session) + evaluation_lag
@@ -112,7 +110,9 @@ def respond(
                     connection, strategy_id=strategy_id, session=alert.opened_session,
                     alert_id=alert.alert_id, requested_by=f"{MONITOR}: {alert.rule}",
                     may_promote=alert.action == "request_retrain",
-                    cooldown_start=calendar.previous(alert.opened_session, cooldown_sessions),
+                    cooldown_start=calendar.previous(alert.opened_session, cooldown_sessions)
+                    if cooldown_sessions
+                    else None,
                 )  # fmt: skip
                 opened += request.status == "open"
     return Response(tuple(stored), opened)
@@ -149,10 +149,8 @@ def _episodes(history: MonitoredHistory, config: AlertConfig) -> list[Episode]:
     return sorted(found, key=lambda episode: (episode.opened, episode.rule.name))
 
 
-def _known_keys(connection: psycopg.Connection[TupleRow], strategy_id: str) -> set[str]:
-    rows = connection.execute(
-        "SELECT dedupe_key FROM alerts WHERE strategy_id = %s", [strategy_id]
-    ).fetchall()
+def _known_keys(database: Database, strategy_id: str) -> set[str]:
+    rows = database.fetch_all("SELECT dedupe_key FROM alerts WHERE strategy_id = %s", [strategy_id])
     return {key for (key,) in rows}
 
 
@@ -165,7 +163,7 @@ def _alert(
     known: set[str],
 ) -> NewAlert:
     rule = episode.rule
-    day = [session.item() for session in history.sessions]
+    day = history.sessions.tolist()
     key = f"{strategy_id}/{rule.name}/{day[episode.opened]}"
     evidence: dict[str, Any] = {}
     if key not in known:
@@ -174,7 +172,7 @@ def _alert(
             strategy_id=strategy_id,
             rule=rule,
             sessions=day[episode.began : episode.opened + 1],
-            values=_values(history, rule)[episode.began : episode.opened + 1],
+            values=_values(history, rule)[episode.began : episode.opened + 1].tolist(),
             without_value=[day[i] for i in episode.without_value],
         )
     return NewAlert(
@@ -199,6 +197,9 @@ def _values(history: MonitoredHistory, rule: Rule) -> npt.NDArray[np.float64]:
 def _message(strategy_id: str, rule: Rule, history: MonitoredHistory, episode: Episode) -> str:
     session = history.sessions[episode.opened]
     if rule is NO_DATA:
-        return f"{strategy_id}: prices, predictions or feature drift of {session} are missing"
+        return (
+            f"{strategy_id}: prices, predictions, returns or metrics that {session} should have "
+            f"are missing"
+        )
     value = _values(history, rule)[episode.opened]
     return f"{strategy_id}: {rule.describe()}, {value:.4g} on {session}"

@@ -20,22 +20,29 @@ def db() -> None:
 
 
 @db.command(epilog="Example: quant-mlops db start")
-def start() -> None:
+@json_option
+def start(as_json: bool) -> None:
     """Start the embedded server and leave it running."""
     with open_workspace() as (_, access):
         if access.embedded is None:
-            say(f"the server at {access.database.address} is not ours to start; it answers")
-            return
-        access.embedded.keep_running()
-        say(f"running; connect with psql '{access.embedded.url()}'")
+            address = access.database.address
+            sentence = f"the server at {address} is not ours to start; it answers"
+        else:
+            access.embedded.keep_running()
+            address = access.embedded.url()
+            sentence = f"running; connect with psql '{address}'"
+    document = {"embedded": access.embedded is not None, "address": address}
+    emit(document, as_json=as_json, show=lambda: say(sentence))
 
 
 @db.command(epilog="Example: quant-mlops db stop")
-def stop() -> None:
+@json_option
+def stop(as_json: bool) -> None:
     """Stop the embedded server, unless another process is using it."""
     settings = load_settings()
     if settings.database_url is not None:
-        say("QUANT_MLOPS_DATABASE_URL names a server of your own, which is not ours to stop")
+        sentence = "QUANT_MLOPS_DATABASE_URL names a server of your own, which is not ours to stop"
+        emit({"stopped": False}, as_json=as_json, show=lambda: say(sentence))
         return
     server = EmbeddedServer(settings.postgres_folder)
     if not server.stop():
@@ -43,7 +50,7 @@ def stop() -> None:
             f"the server at {server.placement.data} is being used by another process, such as "
             f"`quant-mlops dev`; end that first, and it stops by itself"
         )
-    say("stopped")
+    emit({"stopped": True}, as_json=as_json, show=lambda: say("stopped"))
 
 
 @db.command(epilog="Example: quant-mlops db status --json")
@@ -71,9 +78,10 @@ def status(as_json: bool) -> None:
 
 
 @db.command(epilog="Example: quant-mlops db migrate")
-def migrate() -> None:
+@json_option
+def migrate(as_json: bool) -> None:
     """Bring the schema up to date."""
     with open_server(load_settings(), migrated=False) as access:
-        applied = apply_migrations(access.database)
-        names = ", ".join(f"{m.number:03d}_{m.name}" for m in applied)
-        say(f"applied {names}" if applied else "the schema is up to date")
+        names = [f"{m.number:03d}_{m.name}" for m in apply_migrations(access.database)]
+    sentence = f"applied {', '.join(names)}" if names else "the schema is up to date"
+    emit({"applied": names}, as_json=as_json, show=lambda: say(sentence))

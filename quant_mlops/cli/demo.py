@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import choose_strategy, open_workspace
-from quant_mlops.demonstration import write_demonstration_strategy
+from quant_mlops.demonstration import bundled_strategies, write_demonstration_strategy
 from quant_mlops.pipeline import StrategyContext
-from quant_mlops.settings import load_settings
+from quant_mlops.settings import Settings, load_settings
 
-HOME_VARIABLE = "QUANT_MLOPS_HOME"
+HOME_VARIABLE, STRATEGIES_VARIABLE = "QUANT_MLOPS_HOME", "QUANT_MLOPS_STRATEGIES"
 
 
 @click.command(epilog="Example: quant-mlops demo --prices my_prices.csv")
@@ -38,13 +39,13 @@ def demo(prices: Path | None, calendar: str, as_json: bool) -> None:
     """
     started = time.perf_counter()
     if prices is not None:
-        _move_home(prices)
+        settings = _settings_for(prices)
+        written = write_demonstration_strategy(settings, prices, calendar=calendar)
+        folder, name = settings.home / "strategies", written
     else:
-        os.environ.pop("QUANT_MLOPS_STRATEGIES", None)
-    settings = load_settings()
-    name = None
-    if prices is not None:
-        name = write_demonstration_strategy(settings, prices, calendar=calendar)
+        folder, name = bundled_strategies(), None
+    # The demonstration has a strategy of its own, whatever the strategies of the settings are.
+    os.environ[STRATEGIES_VARIABLE] = str(folder)
     with open_workspace() as (settings, access), _Stages() as progress:
         # Dagster takes seconds to import, and most commands do not need it.
         progress("database", "loading Dagster")
@@ -58,7 +59,13 @@ def demo(prices: Path | None, calendar: str, as_json: bool) -> None:
     seconds = {"start": opened, **result.seconds, "total": time.perf_counter() - started}
     summary = result.summary
     document: dict[str, Any] = {
-        "prices": {"rows": summary.prices, "tickers": summary.tickers},
+        "prices": {
+            "rows": summary.prices,
+            "tickers": summary.tickers,
+            "defects": result.prices.defects,
+            "notes": result.prices.notes,
+            "quarantine": result.prices.quarantine or None,
+        },
         "features": {"events": summary.events},
         "snapshot": None
         if summary.snapshot is None
@@ -90,23 +97,37 @@ def demo(prices: Path | None, calendar: str, as_json: bool) -> None:
     }
 
     def show() -> None:
+        if result.prices.defects:
+            print_table(
+                ("price defect", "rows", "outcome", "rule"),
+                [(d.reason, f"{d.rows:,}", d.outcome, d.rule) for d in result.prices.defects],
+            )
+        for note in result.prices.notes:
+            say(f"prices: {note}")
+        if result.prices.quarantine:
+            say(f"prices: the rows concerned are in {result.prices.quarantine}")
         print_pairs(summary.rows(), title=f"strategy {summary.strategy_id}")
         print_table(
             ("stage", "seconds"), [(stage, f"{spent:.1f}") for stage, spent in seconds.items()]
         )
-        home = os.environ[HOME_VARIABLE]
         say(f"report: {result.report}")
-        say(f"to look around in Dagster: quant-mlops --home {home} dev")
+        command = shlex.join(["quant-mlops", "--home", str(settings.home), "dev"])
+        say(f"to look around in Dagster: {command}")
 
     emit(document, as_json=as_json, show=show)
 
 
-def _move_home(prices: Path) -> None:
-    """Give each price file a home of its own, since two vendors may differ on the same bar."""
-    if os.environ.get("QUANT_MLOPS_DATABASE_URL"):
-        return
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", prices.stem) or "prices"
-    os.environ[HOME_VARIABLE] = str(load_settings().home / "demos" / stem)
+def _settings_for(prices: Path) -> Settings:
+    """Give each price file a home of its own, since two vendors may differ on the same bar.
+
+    On a server of the user's there is one database for all, and one home with it.
+    """
+    settings = load_settings()
+    if settings.database_url is not None:
+        return settings
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", prices.stem).strip(".") or "prices"
+    os.environ[HOME_VARIABLE] = str(settings.home / "demos" / stem)
+    return load_settings()
 
 
 class _Stages:
@@ -116,8 +137,8 @@ class _Stages:
         self._console = Console(stderr=True)
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.fields[stage]:<11}"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.fields[stage]:<11}", style="bold", markup=False),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
@@ -142,5 +163,3 @@ class _Stages:
         if self._task is not None:
             self._bar.update(self._task, completed=1)
             self._task = None
-
-

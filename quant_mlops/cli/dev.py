@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from types import FrameType
 
 import click
@@ -13,7 +14,8 @@ import click
 from quant_mlops.cli.output import say
 from quant_mlops.cli.workspace import open_workspace
 
-STOP_SECONDS = 30
+STOP_SECONDS = 20
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command(epilog="Example: quant-mlops dev --port 3000")
@@ -22,29 +24,65 @@ STOP_SECONDS = 30
 def dev(port: int, host: str) -> None:
     """Serve the graph, its schedules and its sensors in Dagster's UI."""
     with open_workspace() as (settings, access):
-        from quant_mlops.orchestration.instance import prepare_environment
+        from quant_mlops.orchestration.instance import prepare_environment, workspace_yaml
 
         prepare_environment(settings, access)
-        say(f"Dagster: http://{host}:{port}, home {settings.home}; stop with Ctrl-C")
         command = [
             sys.executable, "-m", "dagster", "dev",
-            "-m", "quant_mlops.definitions", "-h", host, "-p", str(port),
+            "-w", str(workspace_yaml()), "-h", host, "-p", str(port),
         ]  # fmt: skip
-        # A group of its own, so that Ctrl-C reaches Dagster once, through this process.
-        process = subprocess.Popen(command, env=dict(os.environ), start_new_session=True)
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            del number, frame
-            process.send_signal(signal.SIGINT)
-
-        previous = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            status = process.wait()
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(STOP_SECONDS)
-    if status not in (0, -signal.SIGINT, -signal.SIGTERM):
+        say(f"Dagster: http://{host}:{port}, home {settings.home}; stop with Ctrl-C")
+        status = _run_until_stopped(command)
+    if status:
         raise click.ClickException(f"Dagster ended with status {status}; its last lines say why")
+
+
+def _run_until_stopped(command: list[str]) -> int:
+    """Run a command and all it starts as one group; a signal to us stops the whole group.
+
+    Returns
+    -------
+    int
+        Its exit status; 0 if it was we who were told to stop.
+    """
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        del number, frame
+        stopped = True
+        _signal_group(process, signal.SIGINT)
+
+    # Set before the child exists: it would inherit an ignored signal, and not one handled here.
+    previous = {number: signal.signal(number, stop) for number in STOPS}
+    process = subprocess.Popen(command, env=dict(os.environ), start_new_session=True)
+    try:
+        status = process.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            if not _signal_group(process, number) or _group_ends(process, STOP_SECONDS):
+                break
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return 0 if stopped else status
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """Signal every process of a group; return False if none is left."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _group_ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        process.poll()
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False

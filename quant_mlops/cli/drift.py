@@ -6,8 +6,8 @@ from datetime import datetime
 
 import click
 
-from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
-from quant_mlops.cli.workspace import open_strategy, strategy_option
+from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table
+from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.database.queries import query
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
@@ -29,13 +29,13 @@ def drift() -> None:
 def run(session: datetime | None, strategy_name: str | None, as_json: bool) -> None:
     """Calculate and store the drift metrics of one session."""
     with open_strategy(strategy_name) as work:
-        metrics = work.monitor.run_daily(session.date() if session else None)
+        metrics = work.monitor.run_daily(chosen_session(work, session))
     pairs = [(name, getattr(metrics, name)) for name in metrics.__dataclass_fields__]
     emit(metrics, as_json=as_json, show=lambda: print_pairs(pairs))
 
 
 @drift.command(epilog="Example: quant-mlops drift show --last 40")
-@click.option("--last", default=20, show_default=True, help="Newest sessions to show.")
+@click.option("--last", type=COUNT, default=20, show_default=True, help="Newest sessions to show.")
 @strategy_option
 @json_option
 def show(last: int, strategy_name: str | None, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import click
 
-from quant_mlops.cli.output import emit, json_option, print_table, say
+from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
 from quant_mlops.features.catalog import registered_features
 from quant_mlops.features.store import FeatureStore
@@ -39,7 +39,11 @@ def list_features(as_json: bool) -> None:
 @features.command(epilog="Example: quant-mlops features latest AAPL --as-of 2022-06-30T13:30+00:00")
 @click.argument("entity")
 @click.argument("names", nargs=-1)
-@click.option("--as-of", type=Instant(), help="As known at this time; now by default.")
+@click.option(
+    "--as-of",
+    type=Instant(),
+    help="As known at this time (UTC unless it has a zone); now by default.",
+)
 @json_option
 def latest(entity: str, names: tuple[str, ...], as_of: datetime | None, as_json: bool) -> None:
     """Show the newest value of each feature of ENTITY that was known at a time."""
@@ -55,12 +59,10 @@ def latest(entity: str, names: tuple[str, ...], as_of: datetime | None, as_json:
 @features.command(epilog="Example: quant-mlops features history AAPL rsi_14")
 @click.argument("entity")
 @click.argument("name")
-@click.option("--event-time", type=Instant(), help="Revisions of this event only.")
-@click.option("--last", default=20, show_default=True, help="Newest rows to show.")
+@click.option("--event-time", type=Instant(), help="Revisions of the event of this time only.")
+@click.option("--last", type=COUNT, default=20, show_default=True, help="Newest rows to show.")
 @json_option
-def history(
-    entity: str, name: str, event_time: datetime | None, last: int, as_json: bool
-) -> None:
+def history(entity: str, name: str, event_time: datetime | None, last: int, as_json: bool) -> None:
     """Show every stored value of a feature of ENTITY, in the order it became known."""
     with open_workspace() as (_, access):
         found = FeatureStore(access.database).history(entity, name, event_time)

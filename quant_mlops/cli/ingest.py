@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
+from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import open_workspace
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.market.price_bars import write_bars
+from quant_mlops.market.price_checks import describe_defects
 from quant_mlops.market.price_files import read_price_file
 from quant_mlops.market.quarantine import write_quarantine
 
@@ -25,6 +26,7 @@ def ingest() -> None:
 @click.option("--calendar", default="XNYS", show_default=True, help="Exchange of the prices.")
 @click.option(
     "--lag-minutes",
+    type=click.IntRange(min=0),
     default=15,
     show_default=True,
     help="After the close, when a price is taken to be known if the file does not say.",
@@ -44,6 +46,7 @@ def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
     with open_workspace() as (settings, access):
         written = write_bars(access.database, batch.bars, source=batch.source)
         quarantine = write_quarantine(batch, settings.reports_folder)
+    defects = describe_defects(batch.summary)
     document = {
         "source": batch.source,
         "sha256": batch.sha256,
@@ -51,16 +54,19 @@ def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
         "bars": written.offered,
         "stored": written.stored,
         "repeated": written.repeated,
-        "defects": dict(batch.summary),
+        "defects": defects,
         "notes": list(batch.notes),
         "quarantine": quarantine,
     }
 
     def show() -> None:
         print_pairs([(k, v) for k, v in document.items() if k not in ("defects", "notes")])
-        if batch.summary:
-            print_table(("defect", "rows"), list(batch.summary.items()))
+        if defects:
+            print_table(
+                ("defect", "rows", "outcome", "rule"),
+                [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
+            )
         for note in batch.notes:
-            click.echo(f"note: {note}")
+            say(f"note: {note}")
 
     emit(document, as_json=as_json, show=show)

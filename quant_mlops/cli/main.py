@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 import psycopg
@@ -25,6 +28,7 @@ from quant_mlops.cli.snapshots import snapshot
 from quant_mlops.errors import QuantMlopsError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+DEBUG = "--debug"
 
 
 @click.group(
@@ -37,14 +41,12 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of database, snapshots, artifacts and reports; .quant_mlops by default.",
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def cli(context: click.Context, home: Path | None, debug: bool) -> None:
+@click.option(DEBUG, is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli(home: Path | None) -> None:
     """MLOps for quant teams: bitemporal features, audited models, drift that acts."""
-    context.obj = {"debug": debug}
     if home is not None:
         # By the environment, so that the processes that Dagster starts agree.
-        os.environ["QUANT_MLOPS_HOME"] = str(home.absolute())
+        os.environ["QUANT_MLOPS_HOME"] = str(home.expanduser().absolute())
 
 
 for command in (
@@ -56,40 +58,48 @@ for command in (
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
+    # Behind the command as well, where one adds it on reading "run again with --debug".
+    debug = DEBUG in given
+    given = [argument for argument in given if argument != DEBUG]
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        cli.main(args=given, prog_name="quant-mlops", standalone_mode=False)
-    except click.exceptions.Abort:
-        _fail("interrupted; run the same command again to go on", INTERRUPTED)
-    except KeyboardInterrupt:
+        status = cli.main(args=given, prog_name="quant-mlops", standalone_mode=False)
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
         _fail("interrupted; run the same command again to go on", INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(WRONG_USAGE if isinstance(error, click.UsageError) else FAILED)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except (QuantMlopsError, psycopg.Error) as error:
-        if debug:
-            traceback.print_exc()
-        _fail(str(error).strip().replace("\n", " "), FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
     except Exception as error:
         if debug:
             traceback.print_exc()
         _fail(_sentence(error), FAILED)
+    # A command that ends early, as `doctor` does, hands back its status instead of raising.
+    if isinstance(status, int) and status:
+        sys.exit(status)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End on SIGTERM as on Ctrl-C, so that the embedded server is not left running."""
+    del number, frame
+    raise KeyboardInterrupt
 
 
 def _sentence(error: BaseException) -> str:
     """Return the first error of ours in a chain, such as Dagster wraps around a step's."""
     current: BaseException | None = error
     while current is not None:
-        if isinstance(current, QuantMlopsError):
+        if isinstance(current, QuantMlopsError | psycopg.Error):
             return str(current)
         current = current.__cause__ or current.__context__
-    text = str(error).strip().splitlines()
-    first = text[0] if text else "no message"
+    first = (str(error).strip() or "no message").splitlines()[0]
     return f"unexpected {type(error).__name__}: {first}; run again with --debug for the traceback"
 
 
-def _fail(sentence: str, status: int) -> None:
-    click.echo(f"error: {sentence}", err=True)
+def _fail(sentence: str, status: int) -> NoReturn:
+    click.echo(f"error: {' '.join(sentence.split())}", err=True)
     sys.exit(status)

@@ -9,6 +9,7 @@ import click
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
 from quant_mlops.errors import ModelNotFoundError
+from quant_mlops.registry.records import Deployment
 
 METRICS_SHOWN = ("ic_mean_val", "ic_mean_test", "ic_mean_se_test", "sharpe_ratio_backtest")
 
@@ -46,7 +47,7 @@ def show(name: str, version: int | None, strategy_name: str | None, as_json: boo
         model = work.registry.get_model(name, version)
         if model is None:
             raise ModelNotFoundError(
-                f"there is no model {name} {f'v{version}' if version else ''}; "
+                f"there is no model {name if version is None else f'{name} v{version}'}; "
                 f"`quant-mlops models list` shows those there are"
             )
         metrics = work.registry.get_metrics(model.model_id)
@@ -75,9 +76,7 @@ def show(name: str, version: int | None, strategy_name: str | None, as_json: boo
 @click.option("--lowest", is_flag=True, help="The lowest value wins.")
 @strategy_option
 @json_option
-def best(
-    metric: str, dataset: str, lowest: bool, strategy_name: str | None, as_json: bool
-) -> None:
+def best(metric: str, dataset: str, lowest: bool, strategy_name: str | None, as_json: bool) -> None:
     """Show the model whose newest evaluation of METRIC is best."""
     with open_strategy(strategy_name) as work:
         found = work.registry.get_best_model(
@@ -93,7 +92,11 @@ def best(
 
 
 @models.command(epilog="Example: quant-mlops models live --at 2022-06-30T13:30+00:00")
-@click.option("--at", type=Instant(), help="Live at this time; all of time by default.")
+@click.option(
+    "--at",
+    type=Instant(),
+    help="Live at this time (UTC unless it has a zone); all of time by default.",
+)
 @strategy_option
 @json_option
 def live(at: datetime | None, strategy_name: str | None, as_json: bool) -> None:
@@ -118,19 +121,28 @@ def live(at: datetime | None, strategy_name: str | None, as_json: bool) -> None:
 @click.option("--by", required=True, help="Who promotes.")
 @click.option("--reason", required=True, help="Why.")
 @strategy_option
-def promote(name: str, version: int, by: str, reason: str, strategy_name: str | None) -> None:
+@json_option
+def promote(
+    name: str, version: int, by: str, reason: str, strategy_name: str | None, as_json: bool
+) -> None:
     """Make a version live from now on."""
     with open_strategy(strategy_name) as work:
         done = work.registry.promote(name, version, work.strategy.name, by=by, reason=reason)
-    say(f"{done.name} v{done.version} is live since {done.live_from.isoformat()}")
+    _emit_deployment(done, as_json=as_json)
 
 
 @models.command(epilog="Example: quant-mlops models rollback --by ann --reason 'bad fills'")
 @click.option("--by", required=True, help="Who rolls back.")
 @click.option("--reason", required=True, help="Why.")
 @strategy_option
-def rollback(by: str, reason: str, strategy_name: str | None) -> None:
+@json_option
+def rollback(by: str, reason: str, strategy_name: str | None, as_json: bool) -> None:
     """Make the version live again that was live before."""
     with open_strategy(strategy_name) as work:
         done = work.registry.rollback(work.strategy.name, by=by, reason=reason)
-    say(f"{done.name} v{done.version} is live since {done.live_from.isoformat()}")
+    _emit_deployment(done, as_json=as_json)
+
+
+def _emit_deployment(done: Deployment, *, as_json: bool) -> None:
+    sentence = f"{done.name} v{done.version} is live since {done.live_from.isoformat()}"
+    emit(done, as_json=as_json, show=lambda: say(sentence))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -15,10 +16,15 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
+
+
+COUNT = click.IntRange(min=1)
+WIDTH_OF_FILES = 240
 
 
 def emit(document: Any, *, as_json: bool, show: Callable[[], None]) -> None:
@@ -29,14 +35,19 @@ def emit(document: Any, *, as_json: bool, show: Callable[[], None]) -> None:
         show()
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Print rows as a table as wide as the terminal."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = ""
+) -> None:
+    """Print rows as a table no wider than the terminal."""
+    if not rows:
+        click.echo("nothing to show")
+        return
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(_text(value) for value in row))
-    Console(highlight=False).print(table)
+        table.add_row(*(_cell(value) for value in row))
+    _print(table)
 
 
 def print_pairs(rows: Sequence[tuple[str, object]], *, title: str = "") -> None:
@@ -45,13 +56,26 @@ def print_pairs(rows: Sequence[tuple[str, object]], *, title: str = "") -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, _text(value))
-    Console(highlight=False).print(table)
+        table.add_row(name, _cell(value))
+    _print(table)
 
 
 def say(sentence: str) -> None:
     """Tell a person something that is no result, on standard error."""
     click.echo(sentence, err=True)
+
+
+def _print(table: Table) -> None:
+    console = Console(highlight=False)
+    # In a file, a line for each row; COLUMNS says otherwise.
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH_OF_FILES
+    console.print(table)
+
+
+def _cell(value: object) -> Text:
+    """Return a value as text that is shown as it stands, brackets included."""
+    return Text(_text(value))
 
 
 def _text(value: object) -> str:

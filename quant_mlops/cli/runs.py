@@ -6,16 +6,14 @@ from datetime import datetime
 
 import click
 
-from quant_mlops.cli.output import emit, json_option, print_pairs, say
-from quant_mlops.cli.workspace import open_strategy, strategy_option
-from quant_mlops.errors import NotASessionError
+from quant_mlops.cli.output import emit, json_option, print_pairs
+from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.pipeline import (
     compute_features,
     ingest_prices,
     judge_sessions,
     make_predictions,
     measure_feature_drift,
-    newest_session,
     raise_alerts,
     realise_returns,
 )
@@ -31,10 +29,7 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 def daily(session: datetime | None, strategy_name: str | None, as_json: bool) -> None:
     """Run everything a session needs, from its prices to its alerts."""
     with open_strategy(strategy_name) as work:
-        day = session.date() if session else newest_session(work)
-        if not work.calendar.is_session(day):
-            work.calendar.positions([day])
-            raise NotASessionError(f"{day} was not a session of {work.calendar.name}")
+        day = chosen_session(work, session)
         prices = ingest_prices(work, day, day)
         stored = sum(done.result.stored for done in compute_features(work, day, day))
         predictions = make_predictions(work, day, day)
@@ -73,4 +68,4 @@ def report(strategy_name: str | None, as_json: bool) -> None:
     """Write the HTML report of a strategy."""
     with open_strategy(strategy_name) as work:
         path = write_strategy_report(work)
-    emit({"report": path}, as_json=as_json, show=lambda: say(f"report: {path}"))
+    emit({"report": path}, as_json=as_json, show=lambda: click.echo(path))

@@ -9,7 +9,7 @@ import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
-from quant_mlops.pipeline import build_snapshot
+from quant_mlops.pipeline import build_snapshot, evaluation_time
 from quant_mlops.training.snapshot_files import (
     Snapshot,
     find_snapshot,
@@ -24,13 +24,20 @@ def snapshot() -> None:
 
 
 @snapshot.command(epilog="Example: quant-mlops snapshot build --as-of 2022-06-30T20:00+00:00")
-@click.option("--as-of", type=Instant(), help="Knowledge time; now by default.")
+@click.option(
+    "--as-of", type=Instant(), help="Knowledge time (UTC unless it has a zone); now by default."
+)
 @strategy_option
 @json_option
 def build(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> None:
     """Build the training set of what was known at a time."""
+    now = datetime.now(UTC)
+    if as_of is not None and as_of > now:
+        raise click.BadParameter(f"{as_of.isoformat()} lies in the future", param_hint="--as-of")
     with open_strategy(strategy_name) as work:
-        built = build_snapshot(work, as_of or datetime.now(UTC))
+        last = work.strategy.monitoring.last_session
+        default = now if last is None else min(now, evaluation_time(work, last))
+        built = build_snapshot(work, as_of or default)
     emit(built, as_json=as_json, show=lambda: print_pairs(_pairs(built)))
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import click
 
 from quant_mlops.cli.output import say
 from quant_mlops.database.access import ServerAccess, open_server
-from quant_mlops.errors import StrategyError
-from quant_mlops.pipeline import StrategyContext
+from quant_mlops.errors import MarketDataError, StrategyError
+from quant_mlops.pipeline import StrategyContext, newest_session
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import Strategy, load_strategies
 
@@ -21,7 +21,7 @@ strategy_option = click.option(
 )
 
 
-class Instant(click.ParamType):
+class Instant(click.ParamType[datetime]):
     """An ISO 8601 time; a date is its midnight and a time without a zone is UTC."""
 
     name = "time"
@@ -51,6 +51,31 @@ def open_strategy(name: str | None) -> Iterator[StrategyContext]:
     """Open the server and one strategy of the settings."""
     with open_workspace() as (settings, access):
         yield StrategyContext(access.database, settings, choose_strategy(settings, name))
+
+
+def chosen_session(work: StrategyContext, given: datetime | None) -> date:
+    """Return the session that was given, or the newest that can be judged.
+
+    Raises
+    ------
+    NotASessionError
+        The day given is no session of the exchange.
+    MarketDataError
+        It cannot be judged yet, or lies outside what the strategy monitors.
+    """
+    newest, last = newest_session(work), work.strategy.monitoring.last_session
+    if last is not None:
+        newest = min(newest, last)
+    if given is None:
+        return newest
+    day = given.date()
+    work.calendar.positions([day])
+    if not work.strategy.first_partition <= day <= newest:
+        raise MarketDataError(
+            f"{day} is not among the sessions that {work.strategy.name} can be judged on, from "
+            f"{work.strategy.first_partition} to {newest}; give one of them"
+        )
+    return day
 
 
 def choose_strategy(settings: Settings, name: str | None) -> Strategy:

@@ -26,6 +26,7 @@ SHARED_FOLDER = Path("/var/lib/quant_mlops")
 LONGEST_SOCKET_PATH = 90
 # Not the temporary folder of the settings, in which two processes may differ.
 SHORT_FOLDER = Path("/tmp")
+SHELL_CHARACTERS = frozenset('"$`\\')
 MAJOR_VERSION = 18
 USER_EXISTS = 9  # useradd's status when somebody else has just made the user
 
@@ -49,6 +50,12 @@ def place_server(folder: Path) -> Placement:
     No permission of an existing folder is ever changed.
     """
     folder = folder.resolve()
+    if SHELL_CHARACTERS & set(str(folder)):
+        raise ServerUnavailableError(
+            f"{folder} has one of the characters {' '.join(sorted(SHELL_CHARACTERS))} in its name, "
+            f"which PostgreSQL's own programs hand to a shell; set QUANT_MLOPS_HOME to another "
+            f"folder"
+        )
     binaries = _wheel_binaries()
     if not (binaries / "postgres").is_file():
         raise ServerUnavailableError(

@@ -1,4 +1,4 @@
-"""Telling which of the rows offered for storage are stored already, key and values alike.
+"""Telling which of the rows offered for storage say nothing that is not known already.
 
 A second load of the same history is the common case. Comparing arrays series by series costs a
 tenth of staging the rows and joining them, and needs no luck with the planner.
@@ -6,20 +6,40 @@ tenth of staging the rows and joining them, and needs no luck with the planner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from quant_mlops.instants import from_microseconds
+
 Instants = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+@dataclass(frozen=True)
+class Comparison:
+    """What offered rows say beyond what is stored.
+
+    Attributes
+    ----------
+    known : ndarray of bool, shape (R,)
+        The row says what was known of its event just before its ingest time, so it is no news.
+    revisions : int
+        How many of the other rows differ from what was known of their event.
+    undecided : bool
+        Some row is to be compared by the database: it has the times of a stored row and another
+        value, or is one of several offered of one event, or arrays cannot tell its value.
+    """
+
+    known: Mask
+    revisions: int
+    undecided: bool
 
 
 @dataclass(frozen=True)
@@ -55,35 +75,67 @@ class TimedRows:
     def bounds(self) -> tuple[datetime, datetime]:
         """Return the first and the last event time."""
         ends = (int(self.event_times.min()), int(self.event_times.max()))
-        first, last = (EPOCH + timedelta(microseconds=end) for end in ends)
+        first, last = (from_microseconds(end) for end in ends)
         return first, last
 
-    def repeats(self, stored: TimedRows, *, nan_equals_nan: bool) -> Mask:
-        """Tell which rows have a stored row with the same two times and the same values.
+    def against(self, stored: TimedRows, *, nan_equals_nan: bool) -> Comparison:
+        """Hold offered rows of one series against what is stored of it.
 
         Parameters
         ----------
         stored : TimedRows
-            Rows of the same series in any order, no two with the same times.
+            In any order, no two with the same times.
         nan_equals_nan : bool
             Whether two NaN are the same value; False where NaN stands for more than one thing,
-            and such a row then never counts as stored.
+            and such a row then never counts as known.
         """
         count = len(stored.event_times)
         event = np.concatenate([stored.event_times, self.event_times])
         ingest = np.concatenate([stored.ingest_times, self.ingest_times])
-        order = np.lexsort((ingest, event))  # stable: a stored row comes before its repeats
+        order = np.lexsort((ingest, event))  # stable: a stored row comes before an offered one
         before, after = order[:-1], order[1:]
-        same = (before < count) & (after >= count)
-        same &= (event[before] == event[after]) & (ingest[before] == ingest[after])
-        before, after = before[same], after[same] - count
-        equal = np.ones(len(after), dtype=np.bool_)
+        same_event = event[before] == event[after]
+        same_key = same_event & (ingest[before] == ingest[after])
+        several = bool((same_event & (before >= count)).any())
+        follows = same_event & (before < count) & (after >= count)
+        latter = after[follows] - count
+        equal = np.ones(len(latter), dtype=np.bool_)
+        unclear = np.zeros(len(latter), dtype=np.bool_)
         for offered_values, stored_values in zip(self.values, stored.values, strict=True):
-            a, b = offered_values[after], stored_values[before]
-            equal &= (a == b) | (np.isnan(a) & np.isnan(b) & nan_equals_nan)
-        repeated = np.zeros(len(self.event_times), dtype=np.bool_)
-        repeated[after[equal]] = True
-        return repeated
+            a, b = offered_values[latter], stored_values[before[follows]]
+            both_nan = np.isnan(a) & np.isnan(b)
+            equal &= (a == b) | (both_nan & nan_equals_nan)
+            unclear |= both_nan & (not nan_equals_nan)
+        # Of several rows with one key none may go before the others were held against it, unless
+        # it stands in the database and is held against them there.
+        equal &= same_key[follows] | (not several)
+        known = np.zeros(len(self.event_times), dtype=np.bool_)
+        known[latter[equal]] = True
+        contradicts = bool((same_key[follows] & ~equal).any())
+        return Comparison(
+            known,
+            revisions=int((~equal).sum()),
+            undecided=several or contradicts or bool(unclear.any()),
+        )
+
+
+def compare(
+    offered: TimedRows,
+    series: Mapping[tuple[Any, ...], slice],
+    stored: Iterable[tuple[tuple[Any, ...], TimedRows]],
+    *,
+    nan_equals_nan: bool,
+) -> Comparison:
+    """Hold offered rows of many series, as `by_series` gives them, against what is stored."""
+    known = np.zeros(len(offered.event_times), dtype=np.bool_)
+    revisions, undecided = 0, False
+    for name, rows in stored:
+        part = series[name]
+        found = offered.part(part).against(rows, nan_equals_nan=nan_equals_nan)
+        known[part] = found.known
+        revisions += found.revisions
+        undecided |= found.undecided
+    return Comparison(known, revisions, undecided)
 
 
 def by_series(

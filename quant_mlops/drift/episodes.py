@@ -88,6 +88,4 @@ def find_episodes(rule: Rule, values: Floats) -> list[Episode]:
 
 
 def _with(episode: Episode, *, last: int, closed: int | None = None) -> Episode:
-    return Episode(
-        episode.rule, episode.began, episode.opened, last, closed, episode.without_value
-    )
+    return Episode(episode.rule, episode.began, episode.opened, last, closed, episode.without_value)

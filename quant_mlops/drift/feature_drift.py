@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from quant_mlops.database import Database
+from quant_mlops.database.binary_copy import copy_table
 from quant_mlops.database.queries import query
 from quant_mlops.drift.profiles import read_profiles
+from quant_mlops.errors import MonitoringError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.instants import MICROSECOND, from_microseconds
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.registry import ModelRegistry
-from quant_mlops.serving.live_models import ModelLoader
-from quant_mlops.serving.predictions import decision_inputs, live_models_by_session
+from quant_mlops.serving.live_models import ModelLoader, ServedModel
+from quant_mlops.serving.predictions import INSTANT, decision_inputs, live_models_by_session
 from quant_mlops.statistics import (
     ReferenceProfile,
-    bin_counts_table,
     count_used_bins,
     population_stability_index,
     psi_no_drift_quantile,
@@ -69,52 +70,58 @@ def write_feature_drift(
     """
     live = live_models_by_session(registry, calendar, strategy_id=strategy_id, sessions=sessions)
     loader = ModelLoader(registry)
-    rows: list[dict[str, object]] = []
+    offered = stored = 0
     for model_id in dict.fromkeys(m for m in live if m is not None):
         chosen = sessions[[m == model_id for m in live]]
-        reach = calendar.sessions(
-            calendar.previous(chosen[0].item(), window - 1) if window > 1 else chosen[0].item(),
-            chosen[-1].item(),
-        )
+        last = chosen[-1].item()
+        reach = calendar.sessions(calendar.offset(chosen[0].item(), 1 - window), last)
         evaluated = calendar.closes(chosen[-1:])[0] + evaluation_lag // MICROSECOND
         model = loader.load(model_id)
+        profiles = _profiles(store.database, model)
         inputs = decision_inputs(
             store, calendar, reach, model.features,
             knowledge_time=from_microseconds(int(evaluated)),
         )  # fmt: skip
-        profiles = read_profiles(store.database, model_id)
         day = np.searchsorted(reach, inputs.table["session"].to_numpy().astype("datetime64[D]"))
         matrix = inputs.matrix()
-        by_day = _counts_by_day(matrix, day, [profiles[n] for n in inputs.names], len(reach))
-        for i, name in enumerate(inputs.names):
-            rows += _rows(
-                by_day[i], profiles[name], chosen, reach, calendar,
-                strategy_id=strategy_id, name=name, version=model.features[name],
-                model_id=model_id, window=window,
-            )  # fmt: skip
-    return DriftWritten(len(rows), _write(store.database, rows))
+        tables = [
+            _rows(
+                _counts_by_day(matrix[:, i], day, profiles[name], len(reach)),
+                profiles[name], chosen, reach, calendar,
+                strategy_id=strategy_id, name=name, model=model, window=window,
+            )
+            for i, name in enumerate(inputs.names)
+        ]  # fmt: skip
+        rows = pa.concat_tables(tables)
+        offered += rows.num_rows
+        stored += _write(store.database, rows)
+    return DriftWritten(offered, stored)
+
+
+def _profiles(database: Database, model: ServedModel) -> dict[str, ReferenceProfile]:
+    profiles = read_profiles(database, model.model_id)
+    absent = [name for name in model.features if name not in profiles]
+    if absent:
+        raise MonitoringError(
+            f"{model.label} has no profile of {', '.join(absent)}; train it again to have "
+            f"profiles of all its features stored"
+        )
+    return profiles
 
 
 def _counts_by_day(
-    matrix: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
     day: npt.NDArray[np.int64],
-    profiles: list[ReferenceProfile],
+    profile: ReferenceProfile,
     days: int,
-) -> list[Counts]:
-    """Return for each feature the bin counts of each day, shape (D, bins + 1)."""
-    widths = [len(profile.counts) for profile in profiles]
-    counts = [np.zeros((days, width), dtype=np.int64) for width in widths]
-    bounds = np.searchsorted(day, np.arange(days + 1))
-    cuts = [profile.cuts for profile in profiles]
-    for d in range(days):
-        part = matrix[bounds[d] : bounds[d + 1]]
-        if not len(part):
-            continue
-        table = bin_counts_table(cuts, part)
-        for i, width in enumerate(widths):
-            counts[i][d, : width - 1] = table[i, : width - 1]
-            counts[i][d, width - 1] = table[i, -1]
-    return counts
+) -> Counts:
+    """Return a feature's bin counts by day, shape (D, bins + 1), the missing bin last."""
+    width = len(profile.counts)
+    missing = np.isnan(values) if profile.cuts else np.ones(len(values), dtype=np.bool_)
+    # Bins are closed on the right: a value that equals a cut lies below it.
+    place = np.where(missing, width - 1, np.searchsorted(profile.cuts, values, side="left"))
+    counts = np.bincount(day * width + place, minlength=days * width)
+    return counts.astype(np.int64).reshape(days, width)
 
 
 def _rows(
@@ -126,10 +133,9 @@ def _rows(
     *,
     strategy_id: str,
     name: str,
-    version: int,
-    model_id: UUID,
+    model: ServedModel,
     window: int,
-) -> list[dict[str, object]]:
+) -> pa.Table:
     reference = np.asarray(profile.counts, dtype=np.int64)
     running = np.vstack([np.zeros((1, by_day.shape[1]), dtype=np.int64), by_day.cumsum(axis=0)])
     ends = np.searchsorted(reach, chosen) + 1
@@ -137,40 +143,42 @@ def _rows(
     psi = np.asarray(population_stability_index(reference[None, :], windowed))
     used = np.asarray(count_used_bins(reference[None, :], windowed))
     totals = windowed.sum(axis=1)
-    closes = calendar.closes(chosen)
-    rows: list[dict[str, object]] = []
-    for i, end in enumerate(ends):
-        today, total = by_day[end - 1], int(totals[i])
-        noise = (
-            psi_no_drift_quantile(int(used[i]), profile.n, total) if total and profile.n else np.nan
-        )
-        rows.append(
-            {
-                "strategy_id": strategy_id,
-                "feature_name": name,
-                "event_time": from_microseconds(int(closes[i])),
-                "session": chosen[i].item(),
-                "model_id": model_id,
-                "feature_version": version,
-                "day_counts": today.tolist(),
-                "window_sessions": window,
-                "n_reference": profile.n,
-                "n_current": total,
-                "missing_rate": float(today[-1] / today.sum()) if today.sum() else None,
-                "psi": _finite(float(psi[i])),
-                "psi_no_drift_95": _finite(float(noise)),
-            }
-        )
-    return rows
+    noise = np.array(
+        [
+            psi_no_drift_quantile(int(bins), profile.n, int(total))
+            for bins, total in zip(used, totals, strict=True)
+        ]
+    )
+    today = by_day[ends - 1]
+    names_today = today.sum(axis=1)
+    missing_rate = np.full(len(chosen), np.nan)
+    np.divide(today[:, -1], names_today, out=missing_rate, where=names_today > 0)
+    count = len(chosen)
+    return pa.table(
+        {
+            "strategy_id": pa.repeat(strategy_id, count),
+            "feature_name": pa.repeat(name, count),
+            "event_time": pa.array(calendar.closes(chosen)).cast(INSTANT),
+            "session": pa.array(chosen).cast(pa.date32()),
+            "model_id": pa.repeat(str(model.model_id), count),
+            "feature_version": pa.repeat(pa.scalar(model.features[name], pa.int32()), count),
+            "day_counts": pa.array(["{" + ",".join(map(str, row)) + "}" for row in today.tolist()]),
+            "window_sessions": pa.repeat(pa.scalar(window, pa.int32()), count),
+            "n_reference": pa.repeat(pa.scalar(profile.n, pa.int64()), count),
+            "n_current": pa.array(totals),
+            "missing_rate": _nullable(missing_rate),
+            "psi": _nullable(psi),
+            "psi_no_drift_95": _nullable(noise),
+        }
+    )
 
 
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _nullable(values: npt.NDArray[np.float64]) -> pa.Array:
+    return pa.array(values, mask=~np.isfinite(values))
 
 
-def _write(database: Database, rows: list[dict[str, object]]) -> int:
-    if not rows:
-        return 0
-    with database.transaction() as connection, connection.cursor() as cursor:
-        cursor.executemany(query("insert_feature_drift"), rows)
-        return cursor.rowcount
+def _write(database: Database, rows: pa.Table) -> int:
+    with database.transaction() as connection:
+        connection.execute(query("create_staged_feature_drift"))
+        copy_table(connection, "staged_feature_drift", table=rows)
+        return connection.execute(query("insert_staged_feature_drift")).rowcount

@@ -11,14 +11,16 @@ import numpy.typing as npt
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.drift.observations import (
+    Outcomes,
+    live_at_open,
+    read_outcomes,
+    read_returns,
+    read_stability,
+)
 from quant_mlops.drift.rules import AlertConfig, Metric
-from quant_mlops.instants import MICROSECOND, from_microseconds
 from quant_mlops.market.calendar import trading_calendar
-from quant_mlops.market.known_closes import closes_as_known
-from quant_mlops.serving.signals import read_signals
 from quant_mlops.statistics import (
-    effective_pairs,
-    information_coefficients,
     newey_west_standard_error,
     rolling_sharpe,
     sharpe_standard_error,
@@ -26,6 +28,7 @@ from quant_mlops.statistics import (
 
 Sessions = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
+Day = date
 
 IC_AVERAGE, IC_AVERAGE_LEAST, IC_ROLLING = 5, 3, 20
 SHARPE_WINDOWS = (5, 20, 60)
@@ -48,14 +51,15 @@ class DriftMetrics:
     ic_alert, psi_alert, sharpe_alert : str or None
         How far each is beyond its thresholds: warning or critical.
     no_data : bool
-        Prices or predictions that should have been there were not.
+        Prices, predictions or feature drift of the session are missing though a model was live,
+        or an IC or a return that an earlier prediction should have led to cannot be computed.
     """
 
     date: date
     strategy_id: str
     evaluation_time: datetime
     model_id: UUID | None
-    ic_session: date | None
+    ic_session: Day | None
     ic_names: int
     ic: float
     ic_5d_avg: float
@@ -136,7 +140,7 @@ class DriftMonitor:
             The range is one day that is not a session.
         """
         if first == last:
-            self.calendar.positions([np.datetime64(first)])
+            self.calendar.positions(np.array([first], dtype="datetime64[D]"))
         sessions = self.calendar.sessions(first, last)
         if not len(sessions):
             return []
@@ -145,21 +149,33 @@ class DriftMonitor:
             sessions[-1].item(),
         )
         start = len(history) - len(sessions)
-        ic, names, priced = self._information_coefficients(history)
-        sharpe, sharpe_se, models = self._sharpe_ratios(history)
-        psi = self._population_stability(sessions)
-        expected = self._expected_models(sessions)
+        outcomes = read_outcomes(
+            self.database,
+            self.calendar,
+            history,
+            strategy_id=self.strategy_id,
+            horizon=self.horizon,
+            min_names=self.min_names,
+            evaluation_lag=self.evaluation_lag,
+        )
+        ic, names = outcomes.ic, outcomes.names
+        net, models = read_returns(self.database, self.strategy_id, history)
+        sharpe = {window: rolling_sharpe(net, window=window) for window in SHARPE_WINDOWS}
+        sharpe_se = _rolling_sharpe_error(net, window=max(SHARPE_WINDOWS))
+        stability = read_stability(self.database, self.strategy_id, sessions)
+        drifts = [stability.get(session) for session in sessions.tolist()]
+        no_data = self._missing(sessions, [d is not None for d in drifts], outcomes, net)
         metrics = []
         for i, session in enumerate(sessions):
             at = start + i
-            drift = psi.get(session.item())
+            drift = drifts[i]
             recent = ic[max(at - IC_AVERAGE + 1, 0) : at + 1]
             month = ic[max(at - IC_ROLLING + 1, 0) : at + 1]
             recent, month = recent[np.isfinite(recent)], month[np.isfinite(month)]
             known_label = np.isfinite(ic[at]) or names[at] > 0
             values = {
                 "ic": float(ic[at]),
-                "psi": drift[0] if drift else np.nan,
+                "psi": drift.mean if drift else np.nan,
                 "sharpe_5d": float(sharpe[5][at]),
             }
             metrics.append(
@@ -179,8 +195,8 @@ class DriftMonitor:
                     if len(month) == IC_ROLLING
                     else np.nan,
                     psi=values["psi"],
-                    psi_max=drift[1] if drift else np.nan,
-                    psi_max_feature=drift[2] if drift else None,
+                    psi_max=drift.largest if drift else np.nan,
+                    psi_max_feature=drift.feature if drift else None,
                     sharpe_5d=values["sharpe_5d"],
                     sharpe_20d=float(sharpe[20][at]),
                     sharpe_60d=float(sharpe[60][at]),
@@ -188,7 +204,7 @@ class DriftMonitor:
                     ic_alert=self._level("ic", values),
                     psi_alert=self._level("psi", values),
                     sharpe_alert=self._level("sharpe_5d", values),
-                    no_data=bool(expected[i] and (drift is None or not priced[at])),
+                    no_data=bool(no_data[i]),
                 )
             )
         return metrics
@@ -208,7 +224,7 @@ class DriftMonitor:
             return MetricsWritten(len(rows), cursor.rowcount)
 
     def run_daily(self, day: date | None = None) -> DriftMetrics:
-        """Calculate and store the metrics of a session, the newest that can be judged by default."""
+        """Calculate and store a session's metrics, by default the newest that can be judged."""
         if day is None:
             row = self.database.fetch_one("SELECT clock_timestamp()")
             assert row is not None
@@ -217,62 +233,36 @@ class DriftMonitor:
         self.save_metrics(metrics)
         return metrics
 
-    def _information_coefficients(
-        self, sessions: Sessions
-    ) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Return IC, pairs, and whether any price of the session was known, by session judged."""
-        deciding = self.calendar.sessions(
-            self.calendar.previous(sessions[0].item(), self.horizon), sessions[-1].item()
-        )[: len(sessions)]
-        signals = read_signals(self.database, self.strategy_id, deciding)
-        evaluated_at = self.calendar.closes(sessions) + self.evaluation_lag // MICROSECOND
-        closes = closes_as_known(
-            self.database, self.calendar, sessions,
-            evaluated_at=evaluated_at, lags=(0, self.horizon),
-        )  # fmt: skip
-        priced = np.isfinite(closes.by_lag[0]).any(axis=1)
-        if signals is None:
-            empty = np.full(len(sessions), np.nan)
-            return empty, np.zeros(len(sessions), dtype=np.int64), priced
-        labels = signals.align(closes.tickers, closes.returns(self.horizon))
-        ic = information_coefficients(signals.signals, labels, min_names=self.min_names)
-        return ic, effective_pairs(signals.signals, labels), priced
-
-    def _sharpe_ratios(
-        self, sessions: Sessions
-    ) -> tuple[dict[int, Floats], Floats, list[UUID | None]]:
-        rows = self.database.fetch_all(
-            query("select_net_returns"),
-            [self.strategy_id, sessions[0].item(), sessions[-1].item()],
+    def _missing(
+        self, sessions: Sessions, measured: list[bool], outcomes: Outcomes, net: Floats
+    ) -> npt.NDArray[np.bool_]:
+        """Tell for each session whether something is missing that a live model makes expected."""
+        count, reach = len(sessions), self.horizon
+        known = self.calendar.sessions(
+            self.calendar.offset(sessions[0].item(), -reach), sessions[-1].item()
         )
-        net = np.full(len(sessions), np.nan)
-        models: list[UUID | None] = [None] * len(sessions)
-        place = {session.item(): i for i, session in enumerate(sessions)}
-        for session, model_id, value in rows:
-            net[place[session]], models[place[session]] = value, model_id
-        longest = max(SHARPE_WINDOWS)
-        errors = np.full(len(sessions), np.nan)
-        for i in range(longest - 1, len(sessions)):
-            stretch = net[i - longest + 1 : i + 1]
-            if np.isfinite(stretch).all():
-                errors[i] = sharpe_standard_error(stretch)
-        return {w: rolling_sharpe(net, window=w) for w in SHARPE_WINDOWS}, errors, models
-
-    def _population_stability(self, sessions: Sessions) -> dict[date, tuple[float, float, str]]:
-        rows = self.database.fetch_all(
-            query("select_aggregate_psi"),
-            [self.strategy_id, sessions[0].item(), sessions[-1].item()],
+        live = live_at_open(self.database, self.calendar, self.strategy_id, known)
+        today, before, decided = live[reach:], live[reach - 1 : -1], live[:count]
+        there = np.array(measured) & outcomes.priced[-count:] & outcomes.predicted[-count:]
+        return np.asarray(
+            (today & ~there)
+            | (before & np.isnan(net[-count:]))
+            | (decided & np.isnan(outcomes.ic[-count:])),
+            dtype=np.bool_,
         )
-        return {session: (mean, largest, feature) for session, mean, largest, feature in rows}
-
-    def _expected_models(self, sessions: Sessions) -> list[bool]:
-        """Tell for each session whether a model was live when it opened."""
-        opens = [from_microseconds(int(i)) for i in self.calendar.opens(sessions)]
-        rows = self.database.fetch_all(query("select_live_at"), [opens, self.strategy_id])
-        return [bool(live) for (live,) in rows]
 
     def _level(self, metric: Metric, values: dict[str, float]) -> str | None:
         return self.config.level(metric, values[metric])
+
+
+def _rolling_sharpe_error(net: Floats, *, window: int) -> Floats:
+    """Return the standard error over each full trailing window, NaN where a return is missing."""
+    errors = np.full(len(net), np.nan)
+    for end in range(window, len(net) + 1):
+        stretch = net[end - window : end]
+        if np.isfinite(stretch).all():
+            errors[end - 1] = sharpe_standard_error(stretch)
+    return errors
 
 
 _COLUMNS = tuple(field.name for field in fields(DriftMetrics))

@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from quant_mlops.features.catalog import register_definitions
 from quant_mlops.features.definition import FeatureDefinition
-from quant_mlops.features.instants import INSTANT, MICROSECOND
+from quant_mlops.features.instants import INSTANT
 from quant_mlops.features.rolling import trailing_maximum
 from quant_mlops.features.rows import SCHEMA, WriteResult
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.writing import write_rows
+from quant_mlops.instants import MICROSECOND
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_bars import read_panel
@@ -111,8 +112,10 @@ def write_computed_features(
     FeaturesWritten
         One for each definition, as it is stored in a transaction of its own.
     """
+    if not definitions:
+        return
     register_definitions(store.database, definitions)
-    longest = max((definition.lookback for definition in definitions), default=0)
+    longest = max(definition.lookback for definition in definitions)
     panel = read_panel(
         store.database,
         calendar,

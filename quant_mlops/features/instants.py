@@ -1,8 +1,8 @@
-"""Times as callers give them, made aware, and as the engine holds them, in microseconds."""
+"""Times as callers give them, made aware: one by one and by the column."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -11,8 +11,6 @@ import pyarrow.compute as pc
 from quant_mlops.errors import AmbiguousTimeError, InvalidValueError
 
 INSTANT = pa.timestamp("us", tz="UTC")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 def as_utc(moment: datetime, *, zone: ZoneInfo) -> datetime:
@@ -50,16 +48,6 @@ def _in_utc(moment: datetime, zone: ZoneInfo) -> datetime:
         f"{moment.isoformat()} was read as wall time in {zone.key} and {problem} there, as "
         f"clocks change; give a datetime with a time zone"
     )
-
-
-def to_microseconds(moment: datetime) -> int:
-    """Return microseconds since 1970-01-01 UTC of an aware datetime, exactly."""
-    return (moment - EPOCH) // MICROSECOND
-
-
-def from_microseconds(microseconds: int) -> datetime:
-    """Return the aware UTC datetime of microseconds since 1970-01-01."""
-    return EPOCH + timedelta(microseconds=int(microseconds))
 
 
 def column_as_utc(column: pa.ChunkedArray, *, zone: ZoneInfo) -> pa.ChunkedArray:

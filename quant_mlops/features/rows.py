@@ -164,10 +164,19 @@ def arrow_table(frame: Any) -> pa.Table:
     if hasattr(frame, "columns") and hasattr(frame, "iloc"):
         return pa.Table.from_pandas(frame, preserve_index=False)
     if hasattr(frame, "__arrow_c_stream__"):
-        return pa.table(frame)
+        return _without_views(pa.table(frame))
     raise FeatureStoreError(
         f"a {type(frame).__name__} is not a frame; give a pyarrow, pandas or polars table"
     )
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Give text the layout that every Arrow function takes; polars hands out another."""
+    for position, field in enumerate(table.schema):
+        if pa.types.is_string_view(field.type):
+            text = table.column(position).cast(pa.string())
+            table = table.set_column(position, field.name, text)
+    return table
 
 
 def _melt(table: pa.Table) -> pa.Table:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.errors import InvalidValueError
-from quant_mlops.features.availability import NEXT_SESSION_OPEN, next_session_opens
+from quant_mlops.features.availability import Lag, available_times
 from quant_mlops.features.catalog import missing_allowed, require_registered, resolve_versions
-from quant_mlops.features.instants import (
-    INSTANT,
-    MICROSECOND,
-    as_utc,
-    from_microseconds,
-    to_microseconds,
-)
+from quant_mlops.features.instants import INSTANT, as_utc
 from quant_mlops.features.rows import (
     SCHEMA,
     WriteResult,
@@ -35,12 +24,10 @@ from quant_mlops.features.rows import (
     sort_rows,
 )
 from quant_mlops.features.table import Vintage, point_in_time_table
-from quant_mlops.features.values import FeatureValue
+from quant_mlops.features.values import FeatureValue, value_columns
 from quant_mlops.features.writing import write_rows
-from quant_mlops.market.calendar import trading_calendar
+from quant_mlops.instants import from_microseconds, to_microseconds
 
-Lag = timedelta | Literal["next session open"]
-Instants = npt.NDArray[np.int64]
 INGEST = "ingest_time"
 
 
@@ -116,7 +103,9 @@ class FeatureStore:
         ingest_time = (
             self._now()
             if availability_lag is None
-            else from_microseconds(self._available(event, availability_lag)[0])
+            else from_microseconds(
+                available_times(event, availability_lag, calendar=self.calendar)[0]
+            )
         )
         rows = [
             {
@@ -125,7 +114,7 @@ class FeatureStore:
                 "feature_version": feature_version,
                 "event_time": event_time,
                 "ingest_time": ingest_time,
-                **_value_columns(name, value),
+                **value_columns(name, value),
             }
             for name, value in values.items()
         ]
@@ -158,7 +147,9 @@ class FeatureStore:
         )
         if availability_lag is not None and INGEST not in table.column_names:
             event = rows["event_time"].cast(pa.int64()).to_numpy()
-            ingest = pa.array(self._available(event, availability_lag)).cast(INSTANT)
+            ingest = pa.array(
+                available_times(event, availability_lag, calendar=self.calendar)
+            ).cast(INSTANT)
             position = rows.column_names.index(INGEST)
             rows = sort_rows(rows.set_column(position, SCHEMA.field(INGEST), ingest))
         return self._write(rows)
@@ -197,7 +188,6 @@ class FeatureStore:
         parameters = {
             "entities": [entity for entity, _ in entity_times],
             "times": [as_utc(time, zone=self.zone) for _, time in entity_times],
-            "now": self._now(),
             "names": list(versions),
             "versions": list(versions.values()),
         }
@@ -288,48 +278,7 @@ class FeatureStore:
             run_id=self.run_id,
         )
 
-    def _available(self, event: Instants, lag: Lag) -> Instants:
-        """Return when values of events can be known, both in microseconds UTC."""
-        if lag == NEXT_SESSION_OPEN:
-            return next_session_opens(trading_calendar(self.calendar), event)
-        if not isinstance(lag, timedelta) or lag < timedelta(0):
-            raise InvalidValueError(
-                f"availability_lag {lag!r} is neither a duration of zero or more nor "
-                f"{NEXT_SESSION_OPEN!r}; give one of them"
-            )
-        return event + lag // MICROSECOND
-
     def _now(self) -> datetime:
         row = self.database.fetch_one("SELECT clock_timestamp()")
         assert row is not None
         return row[0].astimezone(UTC)  # type: ignore[no-any-return]
-
-
-def _value_columns(name: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        try:
-            text = json.dumps(value, allow_nan=False, sort_keys=True)
-        except (TypeError, ValueError) as error:
-            raise InvalidValueError(
-                f"the value of {name} is no JSON object: {error}; give numbers, text and lists"
-            ) from None
-        return {"value_double": None, "value_json": text}
-    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-        raise InvalidValueError(
-            f"the value of {name} is {value!r}; give a finite number or a JSON object, or leave "
-            f"the feature out"
-        )
-    return {"value_double": None if value is None else _double(name, value), "value_json": None}
-
-
-def _double(name: str, value: Real) -> float:
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if isinstance(value, Integral) and number != value:
-        raise InvalidValueError(
-            f"the value of {name} is the integer {value}, which a double does not hold exactly; "
-            f"give it as a float, or as text in a JSON object"
-        )
-    return number

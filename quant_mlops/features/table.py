@@ -15,14 +15,10 @@ from quant_mlops.database import Database
 from quant_mlops.database.binary_copy import stream_arrays
 from quant_mlops.database.queries import query
 from quant_mlops.errors import FeatureStoreError
-from quant_mlops.features.instants import (
-    MICROSECOND,
-    column_as_utc,
-    from_microseconds,
-    to_microseconds,
-)
+from quant_mlops.features.instants import column_as_utc
 from quant_mlops.features.point_in_time import KnownSeries, collapse
 from quant_mlops.features.rows import arrow_table
+from quant_mlops.instants import MICROSECOND, from_microseconds, to_microseconds
 
 Vintage = Literal["as_known", "first", "latest"]
 VINTAGES = ("as_known", "first", "latest")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psycopg
 import pyarrow as pa
 from psycopg.rows import TupleRow
@@ -14,7 +12,7 @@ from psycopg.rows import TupleRow
 from quant_mlops.database import Database
 from quant_mlops.database.binary_copy import copy_table, stream_arrays
 from quant_mlops.database.queries import query
-from quant_mlops.database.repeats import TimedRows, by_series
+from quant_mlops.database.repeats import Comparison, TimedRows, by_series, compare
 from quant_mlops.errors import ConflictingValueError, InvalidValueError
 from quant_mlops.features.rows import SERIES_COLUMNS, WriteResult
 
@@ -72,18 +70,25 @@ def _store(
     offered = rows.num_rows
     rows, series = by_series(rows, SERIES_COLUMNS)
     connection.execute(query("lock_feature_events"))
-    repeated, overlap = _stored_already(connection, rows, series)
-    if repeated.all():
+    comparison = _compare(connection, rows, series)
+    if comparison.known.all():
         return WriteResult(offered, 0, 0)
     connection.execute(query("create_staged_feature_events"))
-    news = rows.filter(pa.array(~repeated)) if repeated.any() else rows
+    news = rows.filter(pa.array(~comparison.known)) if comparison.known.any() else rows
     copy_table(connection, "staged_feature_events", table=news)
     connection.execute("ANALYZE staged_feature_events")
     connection.execute(query("register_staged_features"))
     repeats_itself = connection.execute(query("find_repeated_staged_feature")).fetchone()
-    if not overlap and repeats_itself is None:
+    if repeats_itself is None and not comparison.undecided:
         stored = connection.execute(query("insert_new_feature_events"), origin).rowcount
-        return WriteResult(offered, stored, 0)
+        return WriteResult(offered, stored, comparison.revisions)
+    _refuse_conflict(connection)
+    counts = connection.execute(query("insert_revised_feature_events"), origin).fetchone()
+    stored, revised = counts or (0, 0)
+    return WriteResult(offered, stored, revised)
+
+
+def _refuse_conflict(connection: psycopg.Connection[TupleRow]) -> None:
     conflict = connection.execute(query("find_conflicting_feature_event")).fetchone()
     if conflict is not None:
         entity, name, version, event_time, ingest_time, first, second = conflict
@@ -92,19 +97,16 @@ def _store(
             f"{second} as known at {ingest_time.isoformat()}; nothing of this call was stored; "
             f"give the correction a later ingest time"
         )
-    counts = connection.execute(query("insert_revised_feature_events"), origin).fetchone()
-    stored, revised = counts or (0, 0)
-    return WriteResult(offered, stored, revised)
 
 
-def _stored_already(
+def _compare(
     connection: psycopg.Connection[TupleRow],
     rows: pa.Table,
     series: Mapping[tuple[Any, ...], slice],
-) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Mark the rows that repeat a stored one, and tell whether any may touch a stored event.
+) -> Comparison:
+    """Hold the rows against what is stored; without a number, none counts as known.
 
-    A row without a number is never marked: the arrays do not tell JSON from a missing value.
+    The arrays do not tell a document from a value that is missing.
     """
     offered = TimedRows.of_table(rows, ["value_double"])
     bounds = [offered.part(part).bounds() for part in series.values()]
@@ -116,13 +118,9 @@ def _stored_already(
         "firsts": [first for first, _ in bounds],
         "lasts": [last for _, last in bounds],
     }
-    repeated = np.zeros(rows.num_rows, dtype=np.bool_)
-    overlap = False
-    for entity, name, version, event, ingest, values in stream_arrays(
-        connection, query("select_stored_feature_rows"), parameters
-    ):
-        overlap = True
-        part = series[entity, name, version]
-        stored = TimedRows(event, ingest, (values,))
-        repeated[part] = offered.part(part).repeats(stored, nan_equals_nan=False)
-    return repeated, overlap
+    arrays = stream_arrays(connection, query("select_stored_feature_rows"), parameters)
+    stored = (
+        ((entity, name, version), TimedRows(event, ingest, (values,)))
+        for entity, name, version, event, ingest, values in arrays
+    )
+    return compare(offered, series, stored, nan_equals_nan=False)

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 from quant_mlops.database import Database
 from quant_mlops.database.binary_copy import copy_table, stream_arrays
 from quant_mlops.database.queries import query
-from quant_mlops.database.repeats import TimedRows, by_series
+from quant_mlops.database.repeats import Comparison, TimedRows, by_series, compare
 from quant_mlops.errors import ConflictingValueError, MarketDataError
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.panel import FIELDS, Panel
@@ -78,15 +78,15 @@ def write_bars(database: Database, bars: pa.Table, *, source: str) -> BarsWritte
 def _store(connection: psycopg.Connection[TupleRow], staged: pa.Table) -> int:
     staged, series = by_series(staged, ["ticker"])
     connection.execute(query("lock_price_bars"))
-    repeated, overlap = _stored_already(connection, staged, series)
-    if repeated.all():
+    comparison = _compare(connection, staged, series)
+    if comparison.known.all():
         return 0
     connection.execute(query("create_staged_price_bars"))
-    news = staged.filter(pa.array(~repeated)) if repeated.any() else staged
+    news = staged.filter(pa.array(~comparison.known)) if comparison.known.any() else staged
     copy_table(connection, "staged_price_bars", table=news)
     connection.execute("ANALYZE staged_price_bars")
     repeats_itself = connection.execute(query("find_repeated_staged_bar")).fetchone()
-    if not overlap and repeats_itself is None:
+    if repeats_itself is None and not comparison.undecided:
         return connection.execute(query("insert_new_price_bars")).rowcount
     conflict = connection.execute(query("find_conflicting_price_bar")).fetchone()
     if conflict is not None:
@@ -94,12 +94,12 @@ def _store(connection: psycopg.Connection[TupleRow], staged: pa.Table) -> int:
     return connection.execute(query("insert_revised_price_bars")).rowcount
 
 
-def _stored_already(
+def _compare(
     connection: psycopg.Connection[TupleRow],
     staged: pa.Table,
     series: Mapping[tuple[Any, ...], slice],
-) -> tuple[npt.NDArray[np.bool_], bool]:
-    """Mark the bars that repeat a stored one, and tell whether any may touch a stored session."""
+) -> Comparison:
+    """Hold the bars against what is stored."""
     offered = TimedRows.of_table(staged, VALUES)
     bounds = [offered.part(part).bounds() for part in series.values()]
     parameters = {
@@ -107,16 +107,12 @@ def _stored_already(
         "firsts": [first for first, _ in bounds],
         "lasts": [last for _, last in bounds],
     }
-    repeated = np.zeros(staged.num_rows, dtype=np.bool_)
-    overlap = False
-    for ticker, event, ingest, *values in stream_arrays(
-        connection, query("select_stored_price_bars"), parameters
-    ):
-        overlap = True
-        stored = TimedRows(event, ingest, tuple(values))
-        part = series[ticker,]
-        repeated[part] = offered.part(part).repeats(stored, nan_equals_nan=True)
-    return repeated, overlap
+    arrays = stream_arrays(connection, query("select_stored_price_bars"), parameters)
+    stored = (
+        ((ticker,), TimedRows(event, ingest, tuple(values)))
+        for ticker, event, ingest, *values in arrays
+    )
+    return compare(offered, series, stored, nan_equals_nan=True)
 
 
 def _conflict(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from quant_mlops.market.price_predicates import (
@@ -236,3 +239,25 @@ FLAG_RULES = (
 )
 
 RULES = ROW_RULES + REPEAT_RULES + FLAG_RULES
+
+
+@dataclass(frozen=True)
+class Defect:
+    """How many rows of a file broke one rule, and what became of them."""
+
+    reason: str
+    rows: int
+    outcome: str
+    rule: str
+
+
+OUTCOMES = {"reject": "quarantined", "omit": "left out", "flag": "kept"}
+
+
+def describe_defects(summary: Mapping[str, int]) -> list[Defect]:
+    """Return the counts of a batch's summary with the rule behind each."""
+    rules = {rule.code: rule for rule in RULES}
+    return [
+        Defect(code, rows, OUTCOMES[rules[code].severity], rules[code].sentence)
+        for code, rows in summary.items()
+    ]

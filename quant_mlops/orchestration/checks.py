@@ -6,13 +6,17 @@ partitioned check in a range run without its partition.
 
 # Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
+from collections.abc import Callable
 from datetime import date
+from functools import partial
 
 import dagster as dg
 
 from quant_mlops.database.queries import query
 from quant_mlops.errors import QuantMlopsError
+from quant_mlops.orchestration.partitions import session_partitions
 from quant_mlops.orchestration.resources import Server
+from quant_mlops.pipeline import history_start
 from quant_mlops.strategy import Strategy
 from quant_mlops.training.snapshot_files import list_snapshots, read_snapshot
 
@@ -28,7 +32,7 @@ def strategy_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
     def sessions_have_prices(
         context: dg.AssetCheckExecutionContext, server: Server
     ) -> dg.AssetCheckResult:
-        wanted = _sessions(context)
+        wanted = _sessions(context, strategy)
         rows = server.access.database.fetch_all(query("select_sessions_without_price"), [wanted])
         missing = [day.isoformat() for (day,) in rows]
         return dg.AssetCheckResult(
@@ -45,13 +49,16 @@ def strategy_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
     def nothing_looks_ahead(
         context: dg.AssetCheckExecutionContext, server: Server
     ) -> dg.AssetCheckResult:
-        calendar, sessions = strategy.trading_calendar, _sessions(context)
+        calendar, sessions = strategy.trading_calendar, _sessions(context, strategy)
+        # The first partition stands for all history up to it.
+        starts = min(sessions) == strategy.first_partition
+        first = history_start(server.strategy(strategy)) if starts else min(sessions)
         row = server.access.database.fetch_one(
             query("count_early_features"),
             {
                 "names": list(strategy.feature_versions),
                 "versions": list(strategy.feature_versions.values()),
-                "first": calendar.close_time(min(sessions)),
+                "first": calendar.close_time(first),
                 "last": calendar.close_time(max(sessions)),
             },
         )
@@ -81,9 +88,8 @@ def strategy_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
                 problems.append(f"no model of learner {learner.name}")
                 continue
             for artifact in registry.list_artifacts(model.model_id):
-                problem = _refusal(
-                    lambda a=artifact: registry.artifacts.read(a.artifact_path, a.checksum)  # type: ignore[misc]
-                )
+                path, checksum = artifact.artifact_path, artifact.checksum
+                problem = _refusal(partial(registry.artifacts.read, path, checksum))
                 problems += [problem] if problem else []
         return _verdict("; ".join(problems))
 
@@ -95,7 +101,7 @@ def strategy_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, server: Server
     ) -> dg.AssetCheckResult:
         row = server.access.database.fetch_one(
-            query("select_threshold_levels"), [key, max(_sessions(context))]
+            query("select_threshold_levels"), [key, max(_sessions(context, strategy))]
         )
         names = ("ic", "psi", "sharpe_5d")
         levels = dict(zip(names, row, strict=True)) if row else dict.fromkeys(names)
@@ -115,13 +121,18 @@ def strategy_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
     ]
 
 
-def _sessions(context: dg.AssetCheckExecutionContext) -> list[date]:
-    return [date.fromisoformat(key) for key in context.partition_keys]
+def _sessions(context: dg.AssetCheckExecutionContext, strategy: Strategy) -> list[date]:
+    """Return the sessions of a run; of one without, as of a check by itself, all there are."""
+    if context.has_partition_key or context.has_partition_key_range:
+        keys = context.partition_keys
+    else:
+        keys = session_partitions(strategy).get_partition_keys()
+    return [date.fromisoformat(key) for key in keys]
 
 
-def _refusal(action: object) -> str:
+def _refusal(action: Callable[[], object]) -> str:
     try:
-        action()  # type: ignore[operator]
+        action()
     except QuantMlopsError as error:
         return str(error)
     return ""

@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from quant_mlops.alerts.retraining import open_request
 from quant_mlops.alerts.states import current_state, resume
 from quant_mlops.errors import SettingsError
+from quant_mlops.market.price_checks import Defect
+from quant_mlops.orchestration.assets.market import DEFECTS, NOTES, QUARANTINE
 from quant_mlops.orchestration.instance import fail_abandoned_runs, open_instance, run_job
 from quant_mlops.orchestration.jobs import TRAINING
 from quant_mlops.orchestration.resources import Server
@@ -31,12 +34,22 @@ REVIEWER = "reviewer of the demonstration"
 Progress = Callable[[str, str], None]
 
 
-@dataclass
+@dataclass(frozen=True)
+class PriceReport:
+    """What the checks found in the price file, and where the rows concerned are kept."""
+
+    defects: tuple[Defect, ...]
+    notes: tuple[str, ...]
+    quarantine: str
+
+
+@dataclass(frozen=True)
 class DemoResult:
     """What the demonstration left behind, and the seconds of each of its stages."""
 
     summary: StrategySummary
     report: Path
+    prices: PriceReport
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -72,7 +85,7 @@ class DemoRun:
             self.instance = instance
             history = (strategy.first_partition, last)
             with self._stage("prices", "reading and checking the price file"):
-                self._run("history", sessions=history, tables=("price_bars",))
+                loaded = self._run("history", sessions=history, tables=("price_bars",))
             with self._stage("features", "computing and storing features of every session"):
                 self._run("history", sessions=history, tables=("feature_events",))
             with self._stage("training", "snapshot, learners, first promotion"):
@@ -84,12 +97,14 @@ class DemoRun:
             with self._stage("report", "drawing the report"):
                 self._run("report")
         summary = summarise(self.context)
-        return DemoResult(summary, report_path(self.context), self.seconds)
+        found = _price_report(loaded, strategy.name)
+        return DemoResult(summary, report_path(self.context), found, self.seconds)
 
     def _review(self, session: date) -> None:
         database, name = self.context.database, self.context.strategy.name
         request = open_request(database, name)
-        if request is not None:
+        # Started again, the replay may meet the request of a session that is still ahead of it.
+        if request is not None and request.session <= session:
             with self._stage("retraining", f"{request.requested_by}, known at {session}"):
                 self._train(session, request_id=request.request_id)
         at = evaluation_time(self.context, session)
@@ -119,9 +134,9 @@ class DemoRun:
         sessions: tuple[date, date] | None = None,
         tables: tuple[str, ...] | None = None,
         config: dict[str, object] | None = None,
-    ) -> None:
+    ) -> dg.ExecuteInProcessResult:
         name = self.context.strategy.name
-        run_job(
+        return run_job(
             self.defs,
             self.instance,
             f"{name}_{job}",
@@ -139,6 +154,13 @@ class DemoRun:
         finally:
             spent = time.perf_counter() - started
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+
+def _price_report(result: dg.ExecuteInProcessResult, strategy: str) -> PriceReport:
+    event = result.asset_materializations_for_node(f"{strategy}__price_bars")[0]
+    values: dict[str, Any] = {key: event.metadata[key].value for key in (DEFECTS, NOTES)}
+    defects = tuple(Defect(**defect) for defect in values[DEFECTS])
+    return PriceReport(defects, tuple(values[NOTES]), str(event.metadata[QUARANTINE].value))
 
 
 def _reviews(context: StrategyContext, first: date, last: date) -> Iterator[tuple[date, date]]:

@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
+from quant_mlops.database import Database
 from quant_mlops.database.access import ServerAccess, require_dagster_url
-from quant_mlops.errors import QuantMlopsError
-from quant_mlops.settings import Settings
+from quant_mlops.errors import (
+    DatabaseError,
+    QuantMlopsError,
+    ServerUnavailableError,
+    SettingsError,
+)
+from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import strategies_folder
 
 IN_PROCESS_TAG = "quant_mlops/in_process"
@@ -30,23 +37,68 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def prepare_environment(settings: Settings, access: ServerAccess) -> None:
-    """Point Dagster, and every process it starts, to the home and the server of the settings."""
-    folder = settings.dagster_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    if "DAGSTER_HOME" not in os.environ:
-        shutil.copyfile(dagster_yaml(), folder / "dagster.yaml")
-        os.environ["DAGSTER_HOME"] = str(folder)
-    os.environ["DAGSTER_PG_URL"] = require_dagster_url(access)
+    """Point Dagster, and every process it starts, to the home and the server of the settings.
+
+    A DAGSTER_HOME that is set already is the user's own, and its dagster.yaml decides.
+
+    Raises
+    ------
+    SettingsError
+        DAGSTER_HOME is set and no absolute path of a folder, or DAGSTER_PG_URL is needed and
+        missing.
+    ServerUnavailableError
+        Dagster's storage cannot be reached; the message does not show the password.
+    """
+    given = os.environ.get("DAGSTER_HOME")
+    if given:
+        if not (Path(given).is_absolute() and Path(given).is_dir()):
+            raise SettingsError(
+                f"DAGSTER_HOME is set to {given!r}, which is no absolute path of a folder; "
+                f"correct it, or unset it to use {settings.dagster_folder}"
+            )
+    else:
+        _write_configuration(settings.dagster_folder)
+        os.environ["DAGSTER_HOME"] = str(settings.dagster_folder)
+    os.environ["DAGSTER_PG_URL"] = _reachable(require_dagster_url(access))
     os.environ["QUANT_MLOPS_HOME"] = str(settings.home)
     os.environ["QUANT_MLOPS_STRATEGIES"] = str(strategies_folder(settings))
     # Dagster writes an event for each partition of a range run, one statement each by default.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(EVENT_BATCH_SIZE))
 
 
+def _write_configuration(folder: Path) -> None:
+    """Put the instance's configuration into a folder, which another process may be reading."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"dagster.yaml.{os.getpid()}"
+    shutil.copyfile(dagster_yaml(), temporary)
+    temporary.replace(folder / "dagster.yaml")
+
+
+def _reachable(dagster_url: str) -> str:
+    """Return the URL once it answers: Dagster itself would try for long and say little."""
+    scheme, separator, rest = dagster_url.partition("://")
+    try:
+        with Database(f"{scheme.partition('+')[0]}{separator}{rest}") as storage:
+            storage.fetch_one("SELECT 1")
+    except DatabaseError as error:
+        reason = str(error).replace("QUANT_MLOPS_DATABASE_URL", "DAGSTER_PG_URL")
+        raise ServerUnavailableError(f"Dagster's storage: {reason}") from None
+    return dagster_url
+
+
 def dagster_yaml() -> Path:
     """Return the instance's configuration, from the package or the checkout."""
-    installed = Path(str(files("quant_mlops"))) / "dagster.yaml"
-    return installed if installed.is_file() else Path(__file__).parents[2] / "dagster.yaml"
+    return _shipped("dagster.yaml")
+
+
+def workspace_yaml() -> Path:
+    """Return the workspace file, from the package or the checkout."""
+    return _shipped("workspace.yaml")
+
+
+def _shipped(name: str) -> Path:
+    installed = Path(str(files("quant_mlops"))) / name
+    return installed if installed.is_file() else Path(__file__).parents[2] / name
 
 
 @contextmanager
@@ -66,14 +118,18 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
 
 
 def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs of in-process commands that never ended as failed; the caller holds their lock."""
+    """Mark runs of in-process commands that never ended as failed; the caller holds their lock.
+
+    Only runs of the same home count: others may be alive in a storage that is shared.
+    """
     unfinished = instance.get_runs(
         dg.RunsFilter(
-            tags={IN_PROCESS_TAG: "true"},
+            tags={IN_PROCESS_TAG: _home()},
             statuses=[
                 dg.DagsterRunStatus.STARTED,
                 dg.DagsterRunStatus.STARTING,
                 dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.CANCELING,
             ],
         )
     )
@@ -111,28 +167,34 @@ def run_job(
     ------
     QuantMlopsError
         A step failed on purpose; any other exception of a step is raised as it is.
+    KeyboardInterrupt
+        A step was interrupted; the run is marked as failed.
     """
-    all_tags = {IN_PROCESS_TAG: "true", **(tags or {})}
+    all_tags = {IN_PROCESS_TAG: _home(), **(tags or {})}
     partition_key = None
     if sessions is not None and sessions[0] == sessions[1]:
         partition_key = sessions[0].isoformat()
     elif sessions is not None:
         all_tags[ASSET_PARTITION_RANGE_START_TAG] = sessions[0].isoformat()
         all_tags[ASSET_PARTITION_RANGE_END_TAG] = sessions[1].isoformat()
-    result = defs.resolve_job_def(name).execute_in_process(
-        instance=instance,
-        partition_key=partition_key,
-        tags=all_tags,
-        run_config={**QUIET, **(config or {})},
-        asset_selection=assets,
-        raise_on_error=True,
-    )
-    failed = [check for check in result.get_asset_check_evaluations() if _blocks(check)]
-    if failed:
-        names = ", ".join(f"{c.asset_key.to_user_string()}:{c.check_name}" for c in failed)
-        raise QuantMlopsError(f"run {result.run_id} failed the blocking check {names}")
-    return result
+    try:
+        return defs.resolve_job_def(name).execute_in_process(
+            instance=instance,
+            partition_key=partition_key,
+            tags=all_tags,
+            run_config={**QUIET, **(config or {})},
+            asset_selection=assets,
+            raise_on_error=True,
+        )
+    except DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    except DagsterAssetCheckFailedError as error:
+        _, *checks = str(error).splitlines()
+        raise QuantMlopsError(
+            f"the job {name} was stopped by a failed check, {'; '.join(checks)}; `quant-mlops dev` "
+            f"shows its evidence"
+        ) from error
 
 
-def _blocks(check: dg.AssetCheckEvaluation) -> bool:
-    return bool(check.blocking) and not check.passed
+def _home() -> str:
+    return str(load_settings().home)

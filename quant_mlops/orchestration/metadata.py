@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 from matplotlib.figure import Figure
 
 from quant_mlops.reports.figures import png
 
-Metadata = Mapping[str, dg.MetadataValue | str | int | float | bool]  # type: ignore[type-arg]
+# What an asset returns that stores its data itself.
+Materialized = dg.MaterializeResult[None]
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:  # type: ignore[type-arg]
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
     """Return rows as a Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def inline_plot(figure: Figure, title: str) -> dg.MetadataValue:  # type: ignore[type-arg]
+def inline_plot(figure: Figure, title: str) -> dg.MetadataValue:
     """Return a figure as Markdown that carries the picture itself."""
     data = base64.b64encode(png(figure)).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import numpy as np
@@ -17,7 +18,9 @@ def session_partitions(strategy: Strategy) -> dg.DailyPartitionsDefinition:
     """Return the partitions of a strategy: its sessions, holidays and closed weekdays excluded.
 
     The first partition is the session before monitoring begins and stands for all history up to
-    it; a strategy with a last session ends there, any other grows by a partition a session.
+    it; a strategy with a last session ends there, any other grows by a partition a session. A day
+    ends at midnight of the exchange's zone: by UTC, that of Tokyo would begin its next session
+    before its last one became a partition.
     """
     calendar = strategy.trading_calendar
     first, last = strategy.first_partition, strategy.monitoring.last_session
@@ -28,11 +31,11 @@ def session_partitions(strategy: Strategy) -> dg.DailyPartitionsDefinition:
     closed_weekdays = [w for w in range(7) if not open_days[weekday == w].any()]
     holidays = days[~open_days & ~np.isin(weekday, closed_weekdays)]
     exclusions: list[str | datetime] = [f"0 0 * * {CRON_OF_WEEKDAY[w]}" for w in closed_weekdays]
-    exclusions += [_midnight(day.item()) for day in holidays]
+    exclusions += [_midnight(day.item(), calendar.timezone) for day in holidays]
     return dg.DailyPartitionsDefinition(
-        start_date=_midnight(first),
-        end_date=None if last is None else _midnight(last + timedelta(days=1)),
-        timezone="UTC",
+        start_date=_midnight(first, calendar.timezone),
+        end_date=None if last is None else _midnight(last + timedelta(days=1), calendar.timezone),
+        timezone=calendar.timezone.key,
         exclusions=exclusions,
     )
 
@@ -50,5 +53,5 @@ def partition_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
     return date.fromisoformat(keys[0]), date.fromisoformat(keys[-1])
 
 
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=UTC)
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), tzinfo=zone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -15,7 +16,7 @@ from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import Strategy
 
 
-class Server(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Server(dg.ConfigurableResource[Any]):
     """The database named by the settings, opened for the length of a run or a tick."""
 
     _settings: Settings | None = PrivateAttr(default=None)

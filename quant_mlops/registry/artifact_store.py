@@ -95,8 +95,10 @@ def is_uri(location: str) -> bool:
 
 
 def read_uri(uri: str) -> bytes:
-    """Return the bytes at a path or URI."""
+    """Return the bytes at a URI; what follows `file://` is a path, taken letter by letter."""
     try:
+        if uri.startswith("file://"):
+            return Path(uri.removeprefix("file://")).read_bytes()
         with fsspec.open(uri, "rb") as file:
             return bytes(file.read())
     except (OSError, ValueError, ImportError) as error:

@@ -25,7 +25,7 @@ def promote(
     strategy_id: str,
     by: str,
     reason: str,
-    expected_current: UUID | None | object = UNSET,
+    expected_current: UUID | object | None = UNSET,
     effective_from: datetime | None = None,
     evidence: dict[str, Any] | None = None,
 ) -> datetime:
@@ -149,7 +149,7 @@ def refuse_naive(moment: datetime | None) -> None:
 
 
 def _now(connection: psycopg.Connection[TupleRow]) -> datetime:
-    """Return the server's clock, read after the lock was granted and so after what it waited for."""
+    """Return the server's clock: read under the lock, it is after what was waited for."""
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
     return _instant(row[0])

@@ -240,7 +240,7 @@ class ModelRegistry:
         strategy_type: str,
         metric_name: str,
         dataset_type: str = "test",
-        higher_is_better: bool = True,  # noqa: FBT001, FBT002 - position fixed by the public contract
+        higher_is_better: bool = True,
     ) -> ModelWithMetrics | None:
         """Return the model of a strategy type whose newest evaluation of a metric is best.
 
@@ -287,7 +287,7 @@ class ModelRegistry:
         *,
         by: str,
         reason: str,
-        expected_current: UUID | None | object = UNSET,
+        expected_current: UUID | object | None = UNSET,
         effective_from: datetime | None = None,
         evidence: Mapping[str, Any] | None = None,
     ) -> Deployment:

@@ -67,9 +67,7 @@ def training_run(database: Database, run: TrainingRun) -> Iterator[UUID]:
             connection.execute(query("unlock_training_key"), [run.training_key])
 
 
-def complete_run(
-    connection: psycopg.Connection[TupleRow], run_id: UUID, *, model_id: UUID
-) -> None:
+def complete_run(connection: psycopg.Connection[TupleRow], run_id: UUID, *, model_id: UUID) -> None:
     """Mark a run as completed, in the transaction that registers its model."""
     connection.execute(query("complete_training_run"), [model_id, run_id])
 

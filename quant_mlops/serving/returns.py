@@ -55,8 +55,8 @@ def write_strategy_returns(
     """Store the return of each session on the positions taken at the close before it.
 
     The positions held over a session come from the signals of the session before; both closes
-    are those known `evaluation_lag` after the session's close. A session without positions has
-    no row.
+    are those known `evaluation_lag` after the session's close. A session without positions, or
+    without a price of any name held, has no row.
 
     Parameters
     ----------
@@ -69,6 +69,8 @@ def write_strategy_returns(
     evaluation_lag : timedelta
         After the close, when a session is evaluated.
     """
+    if len(sessions) == 0:
+        return ReturnsWritten(0, 0)
     # Weights of the two sessions before the first give its positions and its turnover.
     first = calendar.previous(sessions[0].item(), 2)
     deciding = calendar.sessions(first, sessions[-1].item())[:-1]
@@ -76,19 +78,18 @@ def write_strategy_returns(
     if signals is None:
         return ReturnsWritten(0, 0)
     evaluated_at = calendar.closes(sessions) + evaluation_lag // MICROSECOND
-    closes = closes_as_known(
-        database, calendar, sessions, evaluated_at=evaluated_at, lags=(0, 1)
-    )
+    closes = closes_as_known(database, calendar, sessions, evaluated_at=evaluated_at, lags=(0, 1))
     weights = long_short_weights(signals.signals, min_names=rules.min_names)
     returns = signals.align(closes.tickers, closes.returns(1))
     earned = portfolio_returns(
         weights[1:], returns, cost_per_turnover=rules.cost_per_turnover, before=weights[0]
     )
+    ends = calendar.closes(sessions)
     rows = [
         {
             "strategy_id": strategy_id,
             "session": sessions[i].item(),
-            "event_time": from_microseconds(int(calendar.closes(sessions[i : i + 1])[0])),
+            "event_time": from_microseconds(int(ends[i])),
             "model_id": signals.model_ids[i + 1],
             "names": int(earned.names[i]),
             "gross_return": float(earned.gross[i]),
@@ -108,5 +109,3 @@ def _write(database: Database, rows: list[dict[str, object]]) -> int:
     with database.transaction() as connection, connection.cursor() as cursor:
         cursor.executemany(query("insert_strategy_return"), rows)
         return cursor.rowcount
-
-

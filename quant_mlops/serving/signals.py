@@ -45,9 +45,7 @@ class SignalMatrix:
         return aligned
 
 
-def read_signals(
-    database: Database, strategy_id: str, sessions: Sessions
-) -> SignalMatrix | None:
+def read_signals(database: Database, strategy_id: str, sessions: Sessions) -> SignalMatrix | None:
     """Read the predictions of consecutive sessions; None if there are none at all."""
     parameters = {
         "strategy_id": strategy_id,

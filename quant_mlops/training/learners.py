@@ -67,9 +67,7 @@ class BoostedTrees:
         matrix = xgboost.DMatrix(features, nthread=1)
         best = self.booster.attr("best_iteration")
         rounds = (0, int(best) + 1) if best is not None else (0, 0)
-        return np.asarray(
-            self.booster.predict(matrix, iteration_range=rounds), dtype=np.float64
-        )
+        return np.asarray(self.booster.predict(matrix, iteration_range=rounds), dtype=np.float64)
 
     def to_bytes(self) -> bytes:
         return bytes(self.booster.save_raw("json"))

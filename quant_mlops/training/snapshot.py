@@ -164,4 +164,3 @@ def _with_labels(
         .append_column("label_known_at", pa.array(known_at).cast(INSTANT))
         .append_column("next_session_return", pa.array(next_return, mask=np.isnan(next_return)))
     )
-

@@ -55,7 +55,7 @@ class Snapshot:
 
     @property
     def feature_names(self) -> list[str]:
-        """Features in the order of the columns."""
+        """Features in the order in which models take them: that of the table's JSON keys."""
         return list(self.features)
 
 

@@ -15,11 +15,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from quant_mlops.alerts.channels import ChannelError, LogChannel, WebhookChannel
+from quant_mlops.alerts.channels import LogChannel, WebhookChannel
 from quant_mlops.alerts.delivery import DeliveryReport, backoff, deliver_pending
 from quant_mlops.alerts.outbox import Alert
 from quant_mlops.database import Database
-from quant_mlops.errors import MonitoringError
+from quant_mlops.errors import ChannelError, MonitoringError
 
 Store = Callable[..., Alert]
 

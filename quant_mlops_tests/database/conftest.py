@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,30 @@ def home() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     for pid_file in folder.rglob("postmaster.pid"):
-        EmbeddedServer(pid_file.parent)._stop()
+        EmbeddedServer(pid_file.parent).stop()
     for path in folder.rglob("*"):
         if path.is_dir() and not path.is_symlink():
             path.chmod(path.stat().st_mode | 0o700)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def seed() -> Iterator[Path]:
+    """Give a home with a server's data, made once as that takes most of a start."""
+    folder = Path(tempfile.mkdtemp(prefix="qm-"))
+    folder.chmod(0o755)
+    server = EmbeddedServer(folder / "postgres")
+    server.start()
+    server.stop()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def used_home(home: Path, seed: Path) -> Path:
+    """Give a home whose server has run before."""
+    subprocess.run(["cp", "-a", seed / "postgres", home / "postgres"], check=True)
+    return home
 
 
 @pytest.fixture

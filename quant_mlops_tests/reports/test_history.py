@@ -221,6 +221,7 @@ def test_models_are_found_by_training_set_by_retrain_and_by_deployment(database:
     insert(
         database, "retrain_requests", strategy_id=STRATEGY, session=day(0), requested_by="monitor",
         may_promote=True, status="rejected", model_id=retrained, verdict={"reason": "no better"},
+        finished_at=datetime(2024, 1, 9, tzinfo=UTC),
     )  # fmt: skip
     deploy(database, model(database, 3), "[2024-01-01,)")
     model(database, 4)

@@ -4,7 +4,7 @@ CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP
         USING ERRCODE = 'restrict_violation',
-              HINT = 'store a correction as a new row with a later ingest_time';
+              HINT = 'store a correction as a new row that became known later';
 END $$;
 
 CREATE TABLE price_bars (

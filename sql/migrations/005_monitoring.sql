@@ -80,7 +80,8 @@ CREATE TABLE alerts (
     recorded_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     acknowledged_at timestamptz,
     acknowledged_by text,
-    CHECK ((acknowledged_at IS NULL) = (acknowledged_by IS NULL))
+    CHECK ((acknowledged_at IS NULL) = (acknowledged_by IS NULL)),
+    CHECK (last_session >= opened_session)
 );
 CREATE INDEX alerts_strategy ON alerts (strategy_id, opened_session);
 
@@ -113,6 +114,9 @@ CREATE INDEX strategy_states_newest ON strategy_states (strategy_id, effective_f
 CREATE TRIGGER strategy_states_append_only
     BEFORE UPDATE OR DELETE ON strategy_states
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER strategy_states_no_truncate
+    BEFORE TRUNCATE ON strategy_states
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE retrain_requests (
     request_id   bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -126,6 +130,8 @@ CREATE TABLE retrain_requests (
     model_id     uuid        REFERENCES models,
     verdict      jsonb,
     recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at  timestamptz
+    finished_at  timestamptz,
+    CHECK ((finished_at IS NULL) = (status IN ('open', 'coalesced')))
 );
-CREATE INDEX retrain_requests_open ON retrain_requests (strategy_id, status);
+CREATE UNIQUE INDEX one_open_retrain_request ON retrain_requests (strategy_id)
+    WHERE status = 'open';

@@ -4,7 +4,7 @@
 
 import dagster as dg
 
-from quant_mlops.orchestration.metadata import markdown_table
+from quant_mlops.orchestration.metadata import Materialized, markdown_table
 from quant_mlops.orchestration.partitions import partition_range, session_partitions
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import compute_features, history_start
@@ -29,8 +29,8 @@ def feature_events_asset(strategy: Strategy) -> dg.AssetsDefinition:
         description="Feature values with event and ingest time, computed from the prices of each "
         "session and the lookback before it. New logic under a stored version is refused.",
     )
-    def feature_events(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
+    def feature_events(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
         first, last = partition_range(context)
         first = history_start(work) if first == strategy.first_partition else first
         rows = []

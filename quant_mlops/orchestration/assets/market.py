@@ -2,16 +2,20 @@
 
 # Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
+from dataclasses import asdict
+
 import dagster as dg
 
-from quant_mlops.orchestration.metadata import markdown_table
+from quant_mlops.market.price_checks import describe_defects
+from quant_mlops.orchestration.metadata import Materialized, markdown_table
 from quant_mlops.orchestration.partitions import partition_range, session_partitions
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import ingest_prices
 from quant_mlops.strategy import Strategy
 
 GROUP = "market"
-NOTES_SHOWN = 20
+# Metadata that the demonstration reads back.
+DEFECTS, NOTES, QUARANTINE = "defects_as_json", "notes", "quarantine"
 
 
 def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
@@ -30,10 +34,11 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
         "The first partition holds all history up to it. Defective rows are rejected or flagged "
         "by stated rules and kept in the quarantine file.",
     )
-    def price_bars(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    def price_bars(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         first, last = partition_range(context)
         first = start if first == strategy.first_partition else first
-        done = ingest_prices(server.strategy(strategy, context.run_id), first, last)
+        done = ingest_prices(server.strategy(strategy, context.run.run_id), first, last)
+        defects = describe_defects(done.batch.summary)
         return dg.MaterializeResult(
             metadata={
                 "source": done.batch.source,
@@ -41,9 +46,13 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
                 "rows_in_file": done.batch.rows_read,
                 "bars_offered": done.written.offered,
                 "bars_stored": done.written.stored,
-                "defects": markdown_table(("reason", "rows"), list(done.batch.summary.items())),
-                "notes": dg.MetadataValue.md("\n".join(f"* {n}" for n in done.batch.notes)),
-                "quarantine": str(done.quarantine or "nothing to report"),
+                "defects": markdown_table(
+                    ("reason", "rows", "outcome", "rule"),
+                    [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
+                ),
+                DEFECTS: dg.MetadataValue.json([asdict(d) for d in defects]),
+                NOTES: dg.MetadataValue.json(list(done.batch.notes)),
+                QUARANTINE: str(done.quarantine or ""),
             }
         )
 

@@ -6,7 +6,7 @@ import dagster as dg
 import numpy as np
 
 from quant_mlops.alerts.outbox import count_by_severity
-from quant_mlops.orchestration.metadata import inline_plot, markdown_table
+from quant_mlops.orchestration.metadata import Materialized, inline_plot, markdown_table
 from quant_mlops.orchestration.partitions import partition_range, session_partitions
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import judge_sessions, measure_feature_drift, raise_alerts
@@ -38,8 +38,8 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         description="PSI of each feature over the newest window of sessions, against the profile "
         "of the rows that the live model was trained on.",
     )
-    def feature_drift(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
+    def feature_drift(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
         done = measure_feature_drift(work, *partition_range(context))
         return dg.MaterializeResult(metadata={"rows": done.offered, "stored": done.stored})
 
@@ -60,8 +60,8 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         description="IC, PSI and rolling Sharpe of each session as known when it was judged; what "
         "cannot be computed is NULL.",
     )
-    def drift_metrics(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
+    def drift_metrics(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
         metrics, done = judge_sessions(work, *partition_range(context))
         rows = [
             (m.date, m.ic, m.ic_5d_avg, m.psi, m.sharpe_5d, m.sharpe_20d, m.no_data)
@@ -89,8 +89,8 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         description="The rules of the response matrix, applied to all sessions judged so far. New "
         "alerts act on the strategy's state and may request a retraining.",
     )
-    def alerts(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
+    def alerts(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
         done = raise_alerts(work, partition_range(context)[1])
         rows = [(a.opened_session, a.severity, a.rule, a.action, a.message) for a in done.alerts]
         header = ("opened", "severity", "rule", "action", "message")
@@ -112,10 +112,8 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         description="The HTML report, with the same plots in this view: IC, PSI by feature, "
         "cumulative return with model versions, alerts in time.",
     )
-    def monitoring_report(
-        context: dg.AssetExecutionContext, server: Server
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
+    def monitoring_report(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
         path = write_strategy_report(work)
         plots = {
             name: inline_plot(figure, name) for name, figure in monitoring_figures(work).items()
@@ -124,7 +122,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         return dg.MaterializeResult(
             metadata={
                 "report": dg.MetadataValue.path(str(path)),
-                "alerts": markdown_table(("severity", "alerts"), list(counts.items())),
+                "alerts by severity": markdown_table(("severity", "alerts"), list(counts.items())),
                 **plots,
             }
         )

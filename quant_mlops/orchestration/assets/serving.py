@@ -4,6 +4,7 @@
 
 import dagster as dg
 
+from quant_mlops.orchestration.metadata import Materialized
 from quant_mlops.orchestration.partitions import (
     partition_range,
     previous_session,
@@ -36,8 +37,8 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         description="Signals at the open of each session, by the model live then, from features "
         "known then. A stored prediction is never changed.",
     )
-    def predictions(context: dg.AssetExecutionContext, server: Server) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
+    def predictions(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
         done = make_predictions(work, *partition_range(context))
         return dg.MaterializeResult(
             metadata={
@@ -62,10 +63,8 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         code_version="1",
         description="Daily return of the long-short portfolio of the predictions, after cost.",
     )
-    def strategy_returns(
-        context: dg.AssetExecutionContext, server: Server
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
+    def strategy_returns(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
         done = realise_returns(work, *partition_range(context))
         return dg.MaterializeResult(
             metadata={"sessions_with_return": done.offered, "stored": done.stored}

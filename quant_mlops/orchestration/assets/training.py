@@ -3,33 +3,36 @@
 # Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import dagster as dg
 
 from quant_mlops.alerts.retraining import RetrainRequest, open_request
 from quant_mlops.errors import TrainingError
-from quant_mlops.orchestration.metadata import markdown_table
+from quant_mlops.orchestration.metadata import Materialized, markdown_table
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.pipeline import StrategyContext, build_snapshot
+from quant_mlops.pipeline import StrategyContext, build_snapshot, evaluation_time
 from quant_mlops.retraining import RetrainOutcome, decide, train_models
 from quant_mlops.strategy import Strategy
-from quant_mlops.training.snapshot_files import Snapshot, list_snapshots
+from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 GROUP = "training"
 POOL = "training"
+SNAPSHOT_ID = "snapshot_id"
 METRICS_SHOWN = (
     "ic_mean_train", "ic_mean_val", "ic_mean_test", "ic_mean_se_test",
     "sharpe_ratio_backtest", "sharpe_ratio_se_backtest",
 )  # fmt: skip
 
 
-class TrainingRun(dg.Config):  # type: ignore[misc]
+class TrainingRun(dg.Config):
     """What one training run works on.
 
     Attributes
     ----------
     as_of : str
-        Knowledge time in ISO 8601 with a zone; empty means the start of the run.
+        Knowledge time in ISO 8601 with a zone; empty means the start of the run, or when the
+        last session of a strategy that has ended was judged.
     request_id : int
         Retraining request that it answers; 0 means none.
     """
@@ -55,13 +58,13 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def training_snapshots(
         context: dg.AssetExecutionContext, server: Server, config: TrainingRun
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
-        snapshot = build_snapshot(work, _as_of(context, config))
+    ) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
+        snapshot = build_snapshot(work, knowledge_time(context, work, config))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(snapshot.fingerprint),
             metadata={
-                "snapshot_id": str(snapshot.snapshot_id),
+                SNAPSHOT_ID: str(snapshot.snapshot_id),
                 "fingerprint": snapshot.fingerprint,
                 "knowledge_time": snapshot.knowledge_time.isoformat(),
                 "rows": snapshot.row_count,
@@ -85,9 +88,9 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def models(
         context: dg.AssetExecutionContext, server: Server, config: TrainingRun
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
-        trained = train_models(work, _snapshot(work, _as_of(context, config)))
+    ) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
+        trained = train_models(work, _snapshot(context, work, config))
         rows = [
             (m.model.label, *(m.metrics.get(name) for name in METRICS_SHOWN), m.trained_now)
             for m in trained
@@ -110,35 +113,65 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def model_deployments(
         context: dg.AssetExecutionContext, server: Server, config: TrainingRun
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        work = server.strategy(strategy, context.run_id)
-        as_of = _as_of(context, config)
-        snapshot = _snapshot(work, as_of)
+    ) -> Materialized:
+        work = server.strategy(strategy, context.run.run_id)
+        request = _request(work, config)
+        snapshot = _snapshot(context, work, config)
         outcome = decide(
             work, snapshot, train_models(work, snapshot),
-            as_of=as_of, request=_request(work, config),
+            as_of=snapshot.knowledge_time, request=request,
         )  # fmt: skip
         return dg.MaterializeResult(metadata=_verdict(outcome))
 
     return [training_snapshots, models, model_deployments]
 
 
-def _as_of(context: dg.AssetExecutionContext, config: TrainingRun) -> datetime:
-    """Return the knowledge time of a run, the same for each of its assets."""
+def knowledge_time(
+    context: dg.AssetExecutionContext, work: StrategyContext, config: TrainingRun
+) -> datetime:
+    """Return the knowledge time of a run, the same for each of its assets.
+
+    A run that executes another again has that one's, so that it finds what was done already.
+    """
     if config.as_of:
-        return datetime.fromisoformat(config.as_of)
-    record = context.instance.get_run_record_by_id(context.run_id)
+        return _instant(config.as_of)
+    run_id = context.run.root_run_id or context.run.run_id
+    record = context.instance.get_run_record_by_id(run_id)
     if record is None:
-        raise TrainingError(f"run {context.run_id} is not known to the instance; give as_of")
-    return record.create_timestamp.astimezone(UTC)
+        raise TrainingError(f"run {run_id} is not known to the instance; give as_of")
+    created = record.create_timestamp.astimezone(UTC)
+    last = work.strategy.monitoring.last_session
+    return created if last is None else min(created, evaluation_time(work, last))
 
 
-def _snapshot(work: StrategyContext, as_of: datetime) -> Snapshot:
-    """Return the snapshot that was built for a knowledge time, building it if it was not."""
-    for snapshot in list_snapshots(work.database, work.strategy.name):
-        if snapshot.knowledge_time == as_of:
-            return snapshot
-    return build_snapshot(work, as_of)
+def _instant(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise TrainingError(
+            f"as_of is {text!r}, which is no ISO 8601 time with a zone such as "
+            f"2022-06-30T20:00+00:00; correct the run's configuration"
+        )
+    if moment > datetime.now(UTC):
+        raise TrainingError(
+            f"as_of is {text}, which lies in the future: what will be known then is not known yet; "
+            f"give a time that has passed"
+        )
+    return moment.astimezone(UTC)
+
+
+def _snapshot(
+    context: dg.AssetExecutionContext, work: StrategyContext, config: TrainingRun
+) -> Snapshot:
+    """Return the snapshot that this run has built; a run of later assets only builds it."""
+    key = dg.AssetKey([work.strategy.name, "training_snapshots"])
+    event = context.instance.get_latest_materialization_event(key)
+    if event is not None and event.run_id == context.run.run_id and event.asset_materialization:
+        stored = event.asset_materialization.metadata[SNAPSHOT_ID].value
+        return find_snapshot(work.database, UUID(str(stored)))
+    return build_snapshot(work, knowledge_time(context, work, config))
 
 
 def _request(work: StrategyContext, config: TrainingRun) -> RetrainRequest | None:

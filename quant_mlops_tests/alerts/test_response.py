@@ -1,0 +1,350 @@
+"""From judged sessions to alerts, states and requests; each thing happens once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from quant_mlops.alerts.response import Response, read_history, respond
+from quant_mlops.alerts.retraining import finish_request, open_request
+from quant_mlops.alerts.states import current_state, resume
+from quant_mlops.database import Database
+from quant_mlops.database.queries import query
+from quant_mlops.drift.rules import AlertConfig
+from quant_mlops.market.calendar import TradingCalendar
+
+LAG = timedelta(hours=4)
+HEALTHY = {"ic": 0.05, "psi": 0.02, "sharpe_5d": 1.5}
+COLUMNS = (
+    "evaluation_time", "model_id", "ic_session", "ic_names", "ic", "ic_5d_avg", "ic_20d_mean",
+    "ic_20d_se", "psi", "psi_max", "psi_max_feature", "sharpe_5d", "sharpe_20d", "sharpe_60d",
+    "sharpe_60d_se", "ic_alert", "psi_alert", "sharpe_alert",
+)  # fmt: skip
+Judge = Callable[..., None]
+Act = Callable[..., Response]
+
+
+@pytest.fixture
+def days(calendar: TradingCalendar) -> list[date]:
+    """Give sessions around Thanksgiving and the turn of the year."""
+    found: list[date] = calendar.sessions(date(2023, 11, 13), date(2024, 3, 28)).tolist()
+    return found
+
+
+@pytest.fixture
+def judge(database: Database, calendar: TradingCalendar, days: list[date]) -> Judge:
+    """Give a function that stores metrics of sessions from a position on, healthy by default."""
+
+    def judge(start: int, count: int, *, no_data: bool = False, **metrics: Any) -> None:
+        rows = [
+            dict.fromkeys(COLUMNS)
+            | {"evaluation_time": calendar.close_time(day) + LAG}
+            | {"date": day, "strategy_id": "mo'mentum", "no_data": no_data}
+            | HEALTHY
+            | metrics
+            for day in days[start : start + count]
+        ]
+        with database.transaction() as connection, connection.cursor() as cursor:
+            cursor.executemany(query("insert_drift_metrics"), rows)
+
+    return judge
+
+
+@pytest.fixture
+def act(database: Database, calendar: TradingCalendar, days: list[date]) -> Act:
+    def act(last: int, *, cooldown: int = 20, config: AlertConfig | None = None) -> Response:
+        return respond(
+            database,
+            calendar,
+            strategy_id="mo'mentum",
+            config=config or AlertConfig(),
+            last=days[last],
+            evaluation_lag=LAG,
+            cooldown_sessions=cooldown,
+        )
+
+    return act
+
+
+def opened(response: Response) -> list[tuple[str, date]]:
+    return [(alert.rule, alert.opened_session) for alert in response.alerts]
+
+
+def scales(database: Database, calendar: TradingCalendar, days: Sequence[date]) -> list[float]:
+    return [
+        current_state(database, "mo'mentum", at=calendar.close_time(day) + LAG).position_scale
+        for day in days
+    ]
+
+
+def test_a_healthy_strategy_is_left_alone(
+    database: Database, days: list[date], judge: Judge, act: Act
+) -> None:
+    assert act(5) == Response((), 0)
+    judge(0, 30)
+    assert act(29) == Response((), 0)
+    assert current_state(database, "mo'mentum").status == "active"
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "expected"),
+    [
+        ("ic", 0.015, [("ic_low", 4)]),
+        ("ic", 0.005, [("ic_severe", 0), ("ic_low", 4)]),
+        ("ic", -0.05, [("ic_severe", 0), ("ic_negative", 2), ("ic_low", 4)]),
+        ("psi", 0.2, [("psi_mild", 0)]),
+        ("psi", 0.3, [("psi_mild", 0), ("psi_severe", 0)]),
+        ("sharpe_5d", 0.3, [("sharpe_low", 9)]),
+        ("sharpe_5d", -0.3, [("sharpe_negative", 4), ("sharpe_low", 9)]),
+    ],
+)
+def test_each_rule_opens_on_its_session_across_weekends_and_holidays(
+    days: list[date], judge: Judge, act: Act, metric: str, value: float,
+    expected: list[tuple[str, int]],
+) -> None:  # fmt: skip
+    judge(0, 4)
+    judge(4, 12, **{metric: value})
+    assert days[4] < date(2023, 11, 23) < days[15]
+    assert opened(act(15)) == [(rule, days[4 + after]) for rule, after in expected]
+
+
+def test_actions_change_the_state_from_the_evening_of_the_alert_on(
+    database: Database, calendar: TradingCalendar, days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 3)
+    judge(3, 4, ic=-0.05)
+    judge(7, 4)
+    act(10)
+    assert scales(database, calendar, days[:8]) == [1, 1, 1, 0.5, 0.5, 0, 0, 0]
+    evening = calendar.close_time(days[5]) + LAG
+    before = evening - timedelta(microseconds=1)
+    assert current_state(database, "mo'mentum", at=before).status == "reduced"
+    state = current_state(database, "mo'mentum", at=evening)
+    assert state.status == "paused"
+    assert state.reason is not None
+    assert "IC < 0 for 3 consecutive sessions" in state.reason
+
+
+def test_only_a_request_that_may_promote_comes_of_a_severe_psi(
+    database: Database, days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 2)
+    judge(2, 3, psi=0.4)
+    assert act(4).open_requests == 1
+    request = open_request(database, "mo'mentum")
+    assert request is not None
+    assert (request.session, request.may_promote) == (days[2], True)
+    assert request.requested_by == "drift monitor: psi_severe"
+
+
+def test_a_negative_sharpe_halves_and_prepares(
+    database: Database, calendar: TradingCalendar, days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 6, sharpe_5d=-1.0)
+    assert act(5).open_requests == 1
+    request = open_request(database, "mo'mentum")
+    assert request is not None
+    assert not request.may_promote
+    assert scales(database, calendar, days[3:6]) == [1, 0.5, 0.5]
+
+
+def test_acting_twice_changes_nothing(database: Database, judge: Judge, act: Act) -> None:
+    judge(0, 10, ic=-0.05, psi=0.4, sharpe_5d=-1.0)
+    assert len(act(9).alerts) == 7
+    tables = ("alerts", "strategy_states", "retrain_requests")
+    before = [database.fetch_all(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
+    assert act(9) == Response((), 0)
+    assert act(4) == Response((), 0)
+    after = [database.fetch_all(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
+    assert after == before
+
+
+def test_two_at_once_act_once(database: Database, judge: Judge, act: Act) -> None:
+    judge(0, 10, ic=-0.05, psi=0.4, sharpe_5d=-1.0)
+    start = threading.Barrier(2)
+
+    def contend(_: int) -> Response:
+        start.wait()
+        return act(9)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(contend, range(2))
+    assert sorted([len(one.alerts), len(two.alerts)]) == [0, 7]
+    counts = database.fetch_all(
+        "SELECT (SELECT count(*) FROM alerts), (SELECT count(*) FROM retrain_requests), "
+        "(SELECT count(*) FROM retrain_requests WHERE status = 'open')"
+    )
+    assert counts == [(7, 2, 1)]
+
+
+def test_day_by_day_opens_what_the_range_opens(
+    database: Database, calendar: TradingCalendar, days: list[date], judge: Judge, act: Act
+) -> None:
+    for start, count, metrics in (
+        (0, 5, {}), (5, 6, {"ic": -0.05}), (11, 6, {}), (17, 4, {"psi": 0.3, "ic": None}),
+        (21, 8, {"sharpe_5d": -1.0}), (29, 6, {"ic": 0.001}),
+    ):  # fmt: skip
+        judge(start, count, **metrics)
+    daily = [pair for last in range(35) for pair in opened(act(last))]
+    recorded = (
+        "SELECT rule, opened_session, last_session, closed_session, message, evidence "
+        "FROM alerts ORDER BY opened_session, rule"
+    )
+    one_by_one = database.fetch_all(recorded)
+    states = scales(database, calendar, days[:40])
+    database.execute("DELETE FROM retrain_requests")
+    database.execute("ALTER TABLE strategy_states DISABLE TRIGGER ALL")
+    database.execute("DELETE FROM strategy_states")
+    database.execute("ALTER TABLE strategy_states ENABLE TRIGGER ALL")
+    database.execute("DELETE FROM alerts")
+    assert opened(act(34)) == daily
+    assert database.fetch_all(recorded) == one_by_one
+    assert scales(database, calendar, days[:40]) == states
+
+
+def test_an_episode_is_told_once_and_closed_when_it_is_over(
+    database: Database, days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 3, psi=0.2)
+    judge(3, 2)
+    judge(5, 1, psi=0.2)
+    assert len(act(5).alerts) == 1
+    judge(6, 5)
+    assert act(10).alerts == ()
+    episode = "SELECT opened_session, last_session, closed_session FROM alerts"
+    assert database.fetch_all(episode) == [(days[0], days[5], days[10])]
+    judge(11, 1, psi=0.2)
+    assert opened(act(11)) == [("psi_mild", days[11])]
+
+
+def test_missing_data_alert_by_themselves_and_raise_nothing_else(
+    database: Database, days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 5, ic=0.015)  # the fifth would open an alert
+    database.execute("DELETE FROM drift_metrics WHERE date = %s", [days[4]])
+    judge(4, 1, ic=None, no_data=True)
+    assert opened(act(4)) == [("no_data", days[4])]
+    judge(5, 1, ic=0.015)
+    response = act(5)
+    assert opened(response) == [("ic_low", days[5])]
+    evidence = response.alerts[0].evidence
+    assert evidence["sessions_without_value"] == [days[4].isoformat()]
+    assert evidence["values"][days[4].isoformat()] is None
+
+
+def test_a_session_that_was_never_judged_is_missing(
+    days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 3)
+    judge(5, 3)
+    assert opened(act(7)) == [("no_data", days[3])]
+    assert act(9).alerts[0].opened_session == days[8]
+
+
+def test_a_second_cause_joins_the_open_request(
+    database: Database, days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 5, sharpe_5d=-1.0)
+    judge(5, 3, psi=0.4, sharpe_5d=-1.0)
+    assert act(7).open_requests == 1
+    rows = database.fetch_all(
+        "SELECT status, requested_by, may_promote FROM retrain_requests ORDER BY request_id"
+    )
+    assert [row[0] for row in rows] == ["open", "coalesced"]
+    # The open one was only to prepare; it may promote since the second cause asks for that.
+    assert rows[0][2] is True
+
+
+@pytest.mark.parametrize(("cooldown", "status"), [(0, "open"), (3, "open"), (20, "coalesced")])
+def test_a_finished_retraining_cools_down_for_as_long_as_is_said(
+    database: Database, judge: Judge, act: Act, cooldown: int, status: str
+) -> None:
+    judge(0, 1, psi=0.4)
+    judge(1, 6)
+    act(6, cooldown=cooldown)
+    request = open_request(database, "mo'mentum")
+    assert request is not None
+    with database.transaction() as connection:
+        finish_request(connection, request.request_id, status="rejected", model_id=None, verdict={})
+    judge(7, 1, psi=0.4)
+    act(7, cooldown=cooldown)
+    rows = database.fetch_all("SELECT status FROM retrain_requests ORDER BY request_id")
+    assert rows == [("rejected",), (status,)]
+
+
+def test_a_strategy_that_a_person_resumed_is_reduced_anew_by_a_new_episode(
+    database: Database, calendar: TradingCalendar, days: list[date], judge: Judge, act: Act
+) -> None:
+    judge(0, 3, ic=-0.05)
+    judge(3, 6)
+    act(8)
+    resume(
+        database, strategy_id="mo'mentum", by="ann", reason="looked at",
+        effective_from=calendar.close_time(days[8]) + LAG,
+    )  # fmt: skip
+    judge(9, 1, ic=0.0)
+    act(9)
+    assert scales(database, calendar, days[:10]) == [0.5, 0.5] + [0] * 6 + [1, 0.5]
+
+
+def test_evidence_has_the_numbers_the_alert_is_founded_on(
+    database: Database, days: list[date], judge: Judge, act: Act
+) -> None:
+    for i, (name, psi) in enumerate([("vol", 0.9), ("mom", 0.1), ("rsi", 0.4)]):
+        for day, value in ((days[0], psi / 2), (days[1], psi)):
+            database.execute(
+                "INSERT INTO feature_drift (strategy_id, feature_name, event_time, session, "
+                "model_id, feature_version, day_counts, window_sessions, n_reference, n_current, "
+                "psi, missing_rate) "
+                "VALUES ('mo''mentum', %s, %s, %s, %s, 1, '{1}', 1, 1, 1, %s, 0)",
+                [name, day, day, UUID(int=i), value],
+            )
+    judge(0, 1)
+    judge(1, 1, psi=0.4, ic_20d_mean=0.03, ic_names=20)
+    alerts = {alert.rule: alert for alert in act(1).alerts}
+    evidence = alerts["psi_severe"].evidence
+    assert evidence["rule"] == "PSI > 0.25"
+    assert evidence["values"] == {days[1].isoformat(): 0.4}
+    assert [(f["feature"], f["psi"]) for f in evidence["features"]] == [
+        ("vol", 0.9), ("rsi", 0.4), ("mom", 0.1),
+    ]  # fmt: skip
+    assert evidence["sampling"]["ic_20d_mean"] == 0.03
+    assert alerts["psi_severe"].message == f"mo'mentum: PSI > 0.25, 0.4 on {days[1]}"
+
+
+def test_the_history_has_every_session_between(
+    database: Database, calendar: TradingCalendar, days: list[date], judge: Judge
+) -> None:
+    assert read_history(database, calendar, strategy_id="mo'mentum", last=days[3]) is None
+    judge(2, 1)
+    judge(5, 1, psi=None)
+    history = read_history(database, calendar, strategy_id="mo'mentum", last=days[6])
+    assert history is not None
+    assert history.sessions.tolist() == days[2:7]
+    assert history.no_data.tolist() == [0, 1, 1, 0, 1]
+    assert history.metrics["ic"][0] == 0.05
+    assert all(a < b for a, b in pairwise(history.sessions))
+
+
+def test_one_connection_is_enough(
+    database: Database, calendar: TradingCalendar, days: list[date], judge: Judge
+) -> None:
+    judge(0, 10, ic=-0.05, psi=0.4, sharpe_5d=-1.0)
+    with Database(database.conninfo, max_connections=1) as narrow:
+        response = respond(
+            narrow,
+            calendar,
+            strategy_id="mo'mentum",
+            config=AlertConfig(),
+            last=days[9],
+            evaluation_lag=LAG,
+            cooldown_sessions=20,
+        )
+    assert len(response.alerts) == 7

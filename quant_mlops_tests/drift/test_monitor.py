@@ -1,0 +1,234 @@
+"""The metrics of a session, as its own evening knew them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import astuple, replace
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from quant_mlops.drift.monitor import DriftMetrics, MetricsWritten
+from quant_mlops.errors import NotASessionError
+from quant_mlops.statistics import newey_west_standard_error, sharpe_standard_error
+
+HORIZON = 3
+MakeDesk = Callable[..., Any]
+
+
+def values(metrics: DriftMetrics) -> tuple[object, ...]:
+    """Return the fields with one kind of NaN, so that equal metrics compare equal."""
+    return tuple("NaN" if isinstance(v, float) and math.isnan(v) else v for v in astuple(metrics))
+
+
+def judged(desk: Any, first: int, last: int) -> list[DriftMetrics]:
+    return desk.monitor.calculate_range(desk.sessions[first], desk.sessions[last])
+
+
+def test_every_number_is_that_of_a_loop_in_pandas(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.signals[40:43] = np.nan
+    desk.signals[50, :5] = np.nan
+    desk.signals[60] = 0.5
+    desk.net[55] = np.nan
+    desk.psi[45], desk.psi[46, 0] = np.nan, np.nan
+    desk.store_all(0, 90)
+    ic = []
+    for i in range(90):
+        label = pd.Series(desk.closes[i] / desk.closes[i - HORIZON] - 1 if i >= HORIZON else np.nan)
+        signal = pd.Series(desk.signals[i - HORIZON]) if i >= HORIZON else pd.Series([np.nan] * 7)
+        enough = signal.notna().sum() >= 4 and signal.nunique() > 1
+        ic.append(signal.corr(label, method="spearman") if enough else np.nan)
+    net = pd.Series(desk.net)
+    for i, found in enumerate(judged(desk, 0, 89)):
+        assert found.date == desk.sessions[i]
+        assert found.evaluation_time == desk.calendar.close_time(found.date) + timedelta(hours=4)
+        recent = pd.Series(ic[max(i - 4, 0) : i + 1]).dropna()
+        month = pd.Series(ic[max(i - 19, 0) : i + 1]).dropna().to_numpy()
+        full = len(month) == 20
+        year = net[max(i - 59, 0) : i + 1]
+        psi = desk.psi[i][~np.isnan(desk.psi[i])]
+        expected = {
+            "ic": ic[i],
+            "ic_5d_avg": recent.mean() if len(recent) >= 3 else np.nan,
+            "ic_20d_mean": month.mean() if full else np.nan,
+            "ic_20d_se": newey_west_standard_error(month, lag=2) if full else np.nan,
+            "psi": psi.mean() if len(psi) else np.nan,
+            "psi_max": psi.max() if len(psi) else np.nan,
+            **{
+                f"sharpe_{w}d": net.rolling(w).mean()[i] / net.rolling(w).std()[i] * 252**0.5
+                for w in (5, 20, 60)
+            },
+            "sharpe_60d_se": sharpe_standard_error(year.to_numpy())
+            if year.notna().sum() == 60
+            else np.nan,
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(getattr(found, name), value, rtol=1e-9, err_msg=name)
+        names = np.isfinite(desk.signals[i - HORIZON]).sum() if i >= HORIZON else 0
+        assert found.ic_names == names
+        assert found.ic_session == (desk.sessions[i - HORIZON] if names else None)
+        if len(psi):
+            assert found.psi_max_feature == ("alpha", "beta")[int(np.nanargmax(desk.psi[i]))]
+
+
+def test_a_range_is_its_days(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.signals[30] = np.nan
+    desk.store_all(0, 90)
+    desk.store_prices(20, 60, factor=1.01, lag=timedelta(hours=30))
+    whole = judged(desk, 10, 80)
+    for i, metrics in enumerate(whole):
+        alone = desk.monitor.calculate_metrics(desk.sessions[10 + i])
+        assert values(alone) == values(metrics)
+
+
+def test_a_run_for_a_past_session_gives_what_that_evening_gave(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=40)
+    random = np.random.default_rng(1)
+    evenings = []
+    for i, day in enumerate(desk.sessions):
+        desk.store_all(i, i + 1)
+        evenings.append(values(desk.monitor.calculate_metrics(day)))
+        # Known to no evening before the next one, which sees it as the close of yesterday.
+        desk.closes[i] *= random.uniform(0.9, 1.1, desk.closes.shape[1])
+        desk.store_prices(i, i + 1, lag=timedelta(hours=4, microseconds=1))
+    assert [values(metrics) for metrics in judged(desk, 0, 39)] == evenings
+    assert np.isfinite([evening[6] for evening in evenings[HORIZON:]]).all()
+
+
+@pytest.mark.parametrize("later", [timedelta(hours=4, microseconds=1), timedelta(days=200)])
+def test_restatements_known_later_do_not_reach_back(make_desk: MakeDesk, later: timedelta) -> None:
+    desk = make_desk()
+    desk.store_all(0, 50)
+    before = [values(m) for m in judged(desk, 5, 49)]
+    desk.store_all(50, 90)
+    # Sessions 49 on are restated after the evening of session 49.
+    desk.closes = desk.closes * np.random.default_rng(1).uniform(0.9, 1.1, desk.closes.shape)
+    desk.store_prices(49, 90, lag=later)
+    if later > timedelta(days=1):
+        desk.store_prices(0, 49, lag=later)
+    assert [values(m) for m in judged(desk, 5, 49)] == before
+
+
+def test_an_undefined_ic_is_null_raises_no_alert_and_is_reported_as_no_data(
+    make_desk: MakeDesk,
+) -> None:
+    desk = make_desk()
+    desk.signals[30] = 0.7
+    desk.store_all(0, 60)
+    found = desk.monitor.run_daily(desk.sessions[30 + HORIZON])
+    assert math.isnan(found.ic)
+    assert found.ic_alert is None
+    assert found.no_data
+    assert (found.ic_names, found.ic_session) == (7, desk.sessions[30])
+    row = desk.database.fetch_one("SELECT ic, ic_alert, no_data, ic_5d_avg FROM drift_metrics")
+    assert row[:3] == (None, None, True)
+    assert row[3] == pytest.approx(found.ic_5d_avg)
+    assert found.ic_5d_avg is not None
+    assert np.isfinite(found.ic_5d_avg)
+
+
+def test_only_what_was_expected_is_missing(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.signals[0] = np.nan  # the model is live from the close of session 0 on
+    desk.net[:2] = np.nan
+    desk.psi[0] = np.nan
+    desk.store_all(0, 60)
+    assert [m.no_data for m in judged(desk, 0, 59)] == [False] * 60
+
+
+@pytest.mark.parametrize("what", ["closes", "signals", "psi", "net"])
+def test_a_gap_in_the_data_is_reported_where_it_shows(make_desk: MakeDesk, what: str) -> None:
+    desk = make_desk()
+    getattr(desk, what)[20:22] = np.nan
+    desk.store_all(0, 60)
+    missing = {i for i, m in enumerate(judged(desk, 0, 59)) if m.no_data}
+    labels = {20 + HORIZON, 21 + HORIZON}
+    assert (
+        missing - {1, 2, 3}
+        == {
+            "closes": {20, 21} | labels,
+            "signals": {20, 21} | labels,
+            "psi": {20, 21},
+            "net": {20, 21},
+        }[what]
+    )
+
+
+def test_without_a_live_model_nothing_is_expected(make_desk: MakeDesk) -> None:
+    desk = make_desk(live=False)
+    desk.store_prices(0, 30)
+    metrics = judged(desk, 10, 20)
+    assert not any(m.no_data for m in metrics)
+    assert all(math.isnan(m.ic) and m.ic_alert is None for m in metrics)
+    assert {m.model_id for m in metrics} == {None}
+
+
+def test_a_live_model_without_any_data_is_reported(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    assert [m.no_data for m in judged(desk, 0, 5)] == [False] + [True] * 5
+
+
+def test_levels_follow_the_metrics(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.store_all(0, 90)
+    config = desk.monitor.config
+    seen = set()
+    for m in judged(desk, 10, 80):
+        assert m.ic_alert == config.level("ic", m.ic)
+        assert m.psi_alert == config.level("psi", m.psi)
+        assert m.sharpe_alert == config.level("sharpe_5d", m.sharpe_5d)
+        seen |= {m.ic_alert, m.psi_alert, m.sharpe_alert}
+    assert seen == {None, "warning", "critical"}
+
+
+def test_storing_the_same_again_stores_nothing(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.store_all(0, 90)
+    metrics = judged(desk, 5, 60)
+    assert desk.monitor.save_range(metrics) == MetricsWritten(56, 56)
+    assert desk.monitor.save_range(metrics) == MetricsWritten(56, 0)
+    assert desk.monitor.save_range([]) == MetricsWritten(0, 0)
+    assert desk.database.fetch_all("SELECT count(*) FROM drift_metrics_history") == [(0,)]
+
+
+def test_a_number_that_changes_leaves_the_earlier_row_in_the_history(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    desk.store_all(0, 90)
+    metrics = desk.monitor.calculate_metrics(desk.sessions[40])
+    desk.monitor.save_metrics(metrics)
+    changed = replace(metrics, ic=metrics.ic + 0.01, psi_max=math.nan)
+    assert desk.monitor.save_metrics(changed) == MetricsWritten(1, 1)
+    now = desk.database.fetch_all("SELECT ic, psi_max, recorded_at FROM drift_metrics")
+    then = desk.database.fetch_all(
+        "SELECT ic, psi_max, recorded_at, believed_until FROM drift_metrics_history"
+    )
+    assert now[0][:2] == (changed.ic, None)
+    assert then[0][:2] == (metrics.ic, metrics.psi_max)
+    assert then[0][2] < then[0][3] <= now[0][2]
+    # Back to what it was: the second belief goes to the history as well.
+    desk.monitor.save_metrics(metrics)
+    assert desk.database.fetch_all("SELECT count(*) FROM drift_metrics_history") == [(2,)]
+
+
+def test_a_day_off_has_no_metrics(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    thanksgiving = date(2023, 11, 23)
+    with pytest.raises(NotASessionError, match=r"2023-11-23, a Thursday, is not a session"):
+        desk.monitor.run_daily(thanksgiving)
+    weekend = desk.monitor.calculate_range(date(2023, 11, 25), date(2023, 11, 26))
+    assert weekend == []
+
+
+def test_the_newest_session_that_can_be_judged_is_judged_by_default(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    (now,) = desk.database.fetch_one("SELECT clock_timestamp()")
+    found = desk.monitor.run_daily()
+    assert found.evaluation_time <= now
+    following = desk.calendar.next(found.date)
+    assert desk.monitor.evaluation_time(following) > now

@@ -1,0 +1,355 @@
+"""Assets in runs of their jobs: over a range, on one day, again, and with planted defects."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import dagster as dg
+import psycopg
+import pytest
+
+from quant_mlops.errors import QuantMlopsError, TrainingError
+from quant_mlops.orchestration.instance import run_job
+from quant_mlops.orchestration.jobs import TRAINING
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.orchestration.strategy_set import strategy_definitions
+from quant_mlops.strategy import Strategy
+
+MONITORED = 60
+
+
+def metadata(result: dg.ExecuteInProcessResult, table: str) -> dict[str, Any]:
+    events = result.asset_materializations_for_node(f"small__{table}")
+    return {key: value.value for key, value in events[-1].metadata.items()}
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+
+
+def definitions_of(strategy: Strategy) -> dg.Definitions:
+    return dg.Definitions.merge(
+        strategy_definitions(strategy), dg.Definitions(resources={"server": Server()})
+    )
+
+
+def scalar(conninfo: str, statement: str, *parameters: Any) -> Any:
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(statement, parameters).fetchone()  # type: ignore[call-overload]
+    assert row is not None
+    return row[0]
+
+
+def contents(conninfo: str) -> dict[str, int]:
+    with psycopg.connect(conninfo) as connection:
+        tables = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        ).fetchall()
+        return {
+            name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]  # type: ignore[index,call-overload]
+            for (name,) in tables
+        }
+
+
+def training_config(
+    strategy: Strategy, as_of: datetime | str, request_id: int = 0
+) -> dict[str, Any]:
+    text = as_of if isinstance(as_of, str) else as_of.isoformat()
+    config = {"as_of": text, "request_id": request_id}
+    return {"ops": {f"{strategy.name}__{table}": {"config": config} for table in TRAINING}}
+
+
+def judged_at(strategy: Strategy, session: date) -> datetime:
+    return strategy.trading_calendar.close_time(session) + strategy.evaluation_lag
+
+
+def test_the_first_partition_takes_in_all_history_before_it(ran: Any, sessions: list[date]) -> None:
+    found = metadata(ran.history, "price_bars")
+    assert found["rows_in_file"] == 12 * len(sessions)
+    assert found["bars_stored"] == found["bars_offered"] == 12 * (len(sessions) - 1)
+    assert len(ran.history.asset_materializations_for_node("small__price_bars")) == MONITORED
+
+
+def test_price_metadata_shows_source_digest_and_defects(ran: Any) -> None:
+    found = metadata(ran.history, "price_bars")
+    assert found["source"] == "twelve.csv"
+    assert len(found["file_sha256"]) == 64
+    assert found["defects"].splitlines()[0] == "| reason | rows | outcome | rule |"
+    assert any("assumed" in note for note in found["notes"])
+
+
+def test_feature_metadata_counts_each_feature(ran: Any) -> None:
+    found = metadata(ran.history, "feature_events")
+    lines = found["by_feature"].splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "ret_5d@1", "reversal_1d@1", "vol_20d@1",
+    ]  # fmt: skip
+    stored = sum(int(line.split("|")[3]) for line in lines[2:])
+    assert found["events_stored"] == stored > 0
+    assert found["revisions"] == 0
+
+
+def test_the_data_version_of_the_snapshot_is_its_fingerprint(ran: Any) -> None:
+    event = ran.training.asset_materializations_for_node("small__training_snapshots")[0]
+    fingerprint = event.metadata["fingerprint"].value
+    assert event.tags["dagster/data_version"] == fingerprint
+    assert len(fingerprint) == 64
+
+
+def test_training_metadata_shows_every_learner_and_the_verdict(ran: Any) -> None:
+    table = metadata(ran.training, "models")["models"].splitlines()
+    assert [row.split("|")[1].strip() for row in table[2:]] == [
+        "small_xgboost v1", "small_ridge v1",
+    ]  # fmt: skip
+    verdict = metadata(ran.training, "model_deployments")
+    assert verdict["promoted"] is True
+    assert verdict["reason"] == "first model of the strategy"
+
+
+def test_monitoring_metadata_shows_the_newest_sessions(ran: Any, sessions: list[date]) -> None:
+    found = metadata(ran.monitoring, "drift_metrics")
+    assert found["sessions"] == found["stored"] == MONITORED - 1
+    assert f"| {sessions[-2]} |" in found["newest"].splitlines()[-1]
+    assert metadata(ran.monitoring, "predictions")["sessions_without_live_model"] == 0
+    assert metadata(ran.monitoring, "feature_drift")["stored"] == 3 * (MONITORED - 1)
+
+
+def test_one_day_adds_one_session_to_every_table(ran: Any, ran_desk: Any) -> None:
+    assert metadata(ran.daily, "price_bars")["bars_stored"] == 12
+    assert metadata(ran.daily, "feature_events")["events_stored"] == 3 * 12
+    assert metadata(ran.daily, "predictions")["stored"] == 12
+    assert metadata(ran.daily, "feature_drift")["stored"] == 3
+    assert metadata(ran.daily, "drift_metrics")["stored"] == 1
+    judged = scalar(ran_desk.conninfo, "SELECT count(*) FROM drift_metrics")
+    assert judged == MONITORED
+
+
+def test_the_report_is_a_file_and_its_plots_are_pictures_in_the_metadata(ran: Any) -> None:
+    found = metadata(ran.report, "monitoring_report")
+    assert Path(found["report"]).read_text().startswith("<!")
+    plots = {key: value for key, value in found.items() if "data:image/png;base64," in str(value)}
+    assert set(plots) == {
+        "information coefficient",
+        "PSI by feature",
+        "cumulative return",
+        "alerts",
+    }
+    for text in plots.values():
+        encoded = text.partition("base64,")[2].rstrip(")")
+        assert base64.b64decode(encoded, validate=True).startswith(b"\x89PNG")
+
+
+def test_checks_run_in_each_job_and_their_results_are_stored(ran: Any, ran_desk: Any) -> None:
+    assert checks(ran.history) == {"sessions_have_prices": True, "nothing_looks_ahead": True}
+    assert checks(ran.training) == {"snapshot_is_intact": True, "artifacts_are_intact": True}
+    assert set(checks(ran.monitoring)) == {"within_thresholds"}
+    assert set(checks(ran.daily)) == {
+        "sessions_have_prices", "nothing_looks_ahead", "within_thresholds",
+    }  # fmt: skip
+    key = dg.AssetCheckKey(dg.AssetKey(["small", "models"]), "artifacts_are_intact")
+    stored = ran_desk.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+    assert [record.status.value for record in stored] == ["SUCCEEDED"]
+
+
+def test_the_threshold_check_says_what_is_beyond(
+    ran: Any, ran_desk: Any, sessions: list[date]
+) -> None:
+    (check,) = [
+        c for c in ran.daily.get_asset_check_evaluations() if c.check_name == "within_thresholds"
+    ]
+    levels = scalar(
+        ran_desk.conninfo,
+        "SELECT array[ic_alert, psi_alert, sharpe_alert] FROM drift_metrics WHERE date = %s",
+        sessions[-1],
+    )
+    assert check.passed is not any(levels)
+    for level in filter(None, levels):
+        assert level in str(check.metadata["beyond"].value)
+
+
+def test_running_everything_again_stores_nothing(
+    ran: Any, ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date]
+) -> None:
+    before = contents(ran_desk.conninfo)
+    whole = (strategy.first_partition, sessions[-1])
+    history = run_job(defs, ran_desk.instance, "small_history", sessions=whole)
+    training = run_job(
+        defs, ran_desk.instance, "small_training",
+        config=training_config(strategy, judged_at(strategy, strategy.first_partition)),
+    )  # fmt: skip
+    run_job(
+        defs, ran_desk.instance, "small_monitoring", sessions=(sessions[-MONITORED], sessions[-1])
+    )
+    assert contents(ran_desk.conninfo) == before
+    assert metadata(history, "feature_events")["events_stored"] == 0
+    first = metadata(ran.training, "training_snapshots")
+    assert metadata(training, "training_snapshots")["fingerprint"] == first["fingerprint"]
+    assert "True" not in metadata(training, "models")["models"]
+
+
+def test_a_feature_known_before_its_session_closed_stops_the_run(
+    ran_desk: Any, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    with psycopg.connect(ran_desk.conninfo, autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO feature_events (entity_key, feature_name, feature_version, event_time,
+                                        ingest_time, value_double, producer)
+            SELECT entity_key, feature_name, feature_version, event_time,
+                   event_time - interval '1 second', 0.5, 'leak'
+            FROM feature_events WHERE feature_name = 'ret_5d' AND entity_key = 'T03'
+            ORDER BY event_time DESC LIMIT 1
+            """
+        )
+        predictions = connection.execute("SELECT count(*) FROM predictions").fetchone()
+    with pytest.raises(QuantMlopsError, match="nothing_looks_ahead"):
+        run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-1], sessions[-1]))
+    run = ran_desk.instance.get_runs(limit=1)[0]
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    steps = ran_desk.instance.get_run_stats(run.run_id)
+    assert steps.steps_succeeded < 7
+    assert scalar(ran_desk.conninfo, "SELECT count(*) FROM predictions") == predictions[0]  # type: ignore[index]
+
+
+def test_a_leak_anywhere_in_the_history_is_found_by_a_run_of_the_first_partition(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy
+) -> None:
+    with psycopg.connect(ran_desk.conninfo, autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO feature_events (entity_key, feature_name, feature_version, event_time,
+                                        ingest_time, value_double, producer)
+            SELECT entity_key, feature_name, feature_version, event_time,
+                   event_time - interval '1 day', 0.5, 'leak'
+            FROM feature_events WHERE feature_name = 'vol_20d' AND entity_key = 'T07'
+            ORDER BY event_time LIMIT 1
+            """
+        )
+    first = strategy.first_partition
+    with pytest.raises(QuantMlopsError, match="nothing_looks_ahead"):
+        run_job(defs, ran_desk.instance, "small_history", sessions=(first, first))
+
+
+@contextmanager
+def tampered(path: Path) -> Iterator[None]:
+    original = path.read_bytes()
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    path.write_bytes(original + b" ")
+    try:
+        yield
+    finally:
+        path.write_bytes(original)
+        path.chmod(mode)
+
+
+def test_a_tampered_artifact_stops_the_promotion(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy
+) -> None:
+    path, name = scalar(
+        ran_desk.conninfo,
+        """
+        SELECT array[artifact_path, name] FROM model_artifacts JOIN models USING (model_id)
+        WHERE artifact_type LIKE 'weights%%' AND name = 'small_ridge'
+        """,
+    )
+    deployments = scalar(ran_desk.conninfo, "SELECT count(*) FROM model_deployments")
+    config = training_config(strategy, judged_at(strategy, strategy.first_partition))
+    location = Path(urlparse(path).path)
+    file = location if location.is_absolute() else ran_desk.home / "artifacts" / location
+    with tampered(file), pytest.raises(QuantMlopsError, match="artifacts_are_intact"):
+        run_job(defs, ran_desk.instance, "small_training", config=config)
+    assert name == "small_ridge"
+    assert scalar(ran_desk.conninfo, "SELECT count(*) FROM model_deployments") == deployments
+
+
+def test_a_tampered_snapshot_stops_the_training_in_one_sentence(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy
+) -> None:
+    uri = scalar(ran_desk.conninfo, "SELECT uri FROM training_snapshots")
+    config = training_config(strategy, judged_at(strategy, strategy.first_partition))
+    file = Path(urlparse(uri).path) / "data.parquet"
+    models = scalar(ran_desk.conninfo, "SELECT count(*) FROM models")
+    with tampered(file), pytest.raises(QuantMlopsError):
+        run_job(defs, ran_desk.instance, "small_training", config=config)
+    assert scalar(ran_desk.conninfo, "SELECT count(*) FROM models") == models
+
+
+def test_the_price_check_names_sessions_without_prices_and_lets_the_run_go_on(
+    desk: Any, strategy: Strategy, sessions: list[date], tmp_path: Path
+) -> None:
+    lines = Path(strategy.prices.file).read_text().splitlines(keepends=True)
+    shorter = tmp_path / "shorter.csv"
+    shorter.write_text("".join(line for line in lines if str(sessions[-1]) not in line))
+    prices = strategy.prices.model_copy(update={"file": str(shorter)})
+    renamed = strategy.model_copy(update={"prices": prices})
+    result = run_job(
+        definitions_of(renamed), desk.instance, "small_history", sessions=(sessions[-2], sessions[-1])
+    )  # fmt: skip
+    (check,) = [
+        c for c in result.get_asset_check_evaluations() if c.check_name == "sessions_have_prices"
+    ]
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert check.metadata["without_prices"].value == str(sessions[-1])
+    assert metadata(result, "feature_events")["events_offered"] == 0
+
+
+def test_a_training_run_refuses_a_time_that_says_nothing_and_an_answered_request(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date]
+) -> None:
+    later = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    asked = {
+        "as_of is 'yesterday'": training_config(strategy, "yesterday"),
+        "no ISO 8601 time with a zone": training_config(strategy, "2022-03-01T20:00"),
+        "lies in the future": training_config(strategy, later),
+        "4711 is not open": training_config(strategy, judged_at(strategy, sessions[-1]), 4711),
+    }
+    for message, config in asked.items():
+        with pytest.raises(TrainingError, match=message):
+            run_job(defs, ran_desk.instance, "small_training", config=config)
+
+
+def test_models_are_trained_on_the_snapshot_of_their_own_run(
+    ran_desk: Any, ran: Any, strategy: Strategy
+) -> None:
+    """A snapshot of the same knowledge time and other features was built before."""
+    fewer = Strategy.model_validate(
+        {**strategy.model_dump(), "features": {"names": ["ret_5d", "vol_20d"]}}
+    )
+    as_of = judged_at(strategy, strategy.first_partition)
+    result = run_job(
+        definitions_of(fewer),
+        ran_desk.instance,
+        "small_training",
+        config=training_config(strategy, as_of),
+    )
+    again = run_job(
+        definitions_of(strategy),
+        ran_desk.instance,
+        "small_training",
+        config=training_config(strategy, as_of),
+    )
+    other, first = (metadata(r, "training_snapshots")["fingerprint"] for r in (result, again))
+    assert other != first == metadata(ran.training, "training_snapshots")["fingerprint"]
+    assert metadata(result, "model_deployments")["snapshot"] == other
+    assert metadata(again, "model_deployments")["snapshot"] == first
+    assert "v1" in metadata(again, "models")["models"]
+
+
+def test_a_training_run_of_an_ended_strategy_knows_by_default_what_its_last_session_knew(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date]
+) -> None:
+    result = run_job(defs, ran_desk.instance, "small_training")
+    found = {
+        table: metadata(result, table) for table in ("training_snapshots", "model_deployments")
+    }
+    known = datetime.fromisoformat(found["training_snapshots"]["knowledge_time"])
+    assert known == judged_at(strategy, sessions[-1])
+    assert found["training_snapshots"]["fingerprint"] == found["model_deployments"]["snapshot"]

@@ -1,0 +1,226 @@
+"""The README's blocks run, its commands exist, and the files it names are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import click
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from quant_mlops.cli.main import cli
+from quant_mlops.market.bundled import sample_prices
+from quant_mlops.settings import Settings, load_settings
+from quant_mlops.strategy import read_strategy
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+FIRST_PRICE = date(2018, 1, 2)
+# Made by running, or a user's own.
+NOT_IN_THE_CHECKOUT = re.compile(
+    r"^(\.quant_mlops|\.venv|\.env$|postgres|snapshots/|artifacts/|reports/|dagster/|strategies|"
+    r"/var/lib|quant_mlops\.toml|my_)|[<*]|://|\bNNN_|\bverb_"
+)
+
+SMALL_STRATEGY = """\
+name = "momentum"
+horizon = 5
+
+[prices]
+file = "{prices}"
+
+[features]
+names = ["momentum_20d", "rsi_14", "vol_20d"]
+
+[training]
+window_sessions = 700
+val_sessions = 100
+test_sessions = 100
+embargo_sessions = 5
+
+[[training.learners]]
+name = "xgboost"
+params = {{ max_depth = 2, rounds = 20, patience = 5 }}
+
+[[training.learners]]
+name = "ridge"
+
+[monitoring]
+first_session = 2022-09-01
+last_session = 2022-12-28
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+def command_paths(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from command_paths(below, *path, name)
+    else:
+        yield path
+
+
+COMMANDS = set(command_paths(cli))
+
+
+@pytest.fixture
+def workplace() -> Iterator[tuple[Path, dict[str, str]]]:
+    """Give a folder in which a small demonstration ran, and the environment for commands in it."""
+    # The system's user for PostgreSQL may not enter pytest's own temporary folders.
+    folder = Path(tempfile.mkdtemp(prefix="qm-readme-"))
+    folder.chmod(0o755)
+    programs = folder / "programs"
+    programs.mkdir()
+    wrapper = programs / "quant-mlops"
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m quant_mlops "$@"\n')
+    wrapper.chmod(0o755)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("QUANT_MLOPS_", "DAGSTER_"))
+    }
+    environment["PATH"] = os.pathsep.join([str(programs), environment["PATH"]])
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    strategies = folder / ".quant_mlops" / "strategies"
+    strategies.mkdir(parents=True)
+    with sample_prices() as path:
+        table = pq.read_table(path)
+    prices = folder / "recent.parquet"
+    pq.write_table(table.filter(pc.greater_equal(table["date"], FIRST_PRICE)), prices)
+    (strategies / "momentum.toml").write_text(SMALL_STRATEGY.format(prices=prices))
+    try:
+        run(["quant-mlops", "demo"], folder, environment)
+        yield folder, environment
+    finally:
+        for home in (folder / ".quant_mlops", folder / "scratch"):
+            subprocess.run(
+                [str(wrapper), "--home", str(home), "db", "stop"],
+                env=environment, cwd=folder, capture_output=True, check=False,
+            )  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command[:3]} failed:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_block_runs_in_order(workplace: tuple[Path, dict[str, str]]) -> None:
+    folder, environment = workplace
+    assert blocks("sh")
+    assert len(blocks("python")) > 4
+    # One file: a feature's logic is read from its source.
+    notebook = folder / "notebook.py"
+    notebook.write_text("\n".join([*blocks("python"), "session.close()"]), "utf-8")
+    printed = run([sys.executable, str(notebook)], folder, environment)
+    assert "carry 1 ann" in printed
+    for block in blocks("sh"):
+        run(["sh", "-euc", block], folder, environment)
+
+
+def test_feature_and_strategy_fit_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (module,) = [block for block in blocks("python") if block.startswith("# my_features.py")]
+    source = f"import numpy as np\n\nfrom quant_mlops import feature\n\n{module}"
+    (tmp_path / "my_features.py").write_text(source, "utf-8")
+    (document,) = blocks("toml")
+    (tmp_path / "drawdown.toml").write_text(document, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    strategy = read_strategy(tmp_path / "drawdown.toml")
+    assert strategy.feature_versions == {"drawdown_5d": 1, "momentum_20d": 1, "rsi_14": 1}
+    sys.modules.pop("my_features")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_that_are_mentioned_exist(document: str) -> None:
+    text = (REPOSITORY / document).read_text("utf-8")
+    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(
+        r"^```(?:sh|console)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    )
+    mentioned = [
+        match[1].split() for span in spans for match in re.finditer(r"quant-mlops( .*|$)", span)
+    ]
+    unknown = [words for words in mentioned if words and not names_a_command(words)]
+    assert not unknown, f"{document} mentions {unknown}, which are no commands"
+
+
+def names_a_command(words: list[str]) -> bool:
+    while words and words[0].startswith("-"):
+        words = words[2:] if words[0] == "--home" else words[1:]
+    return not words or any(path == tuple(words[: len(path)]) for path in COMMANDS)
+
+
+def test_the_table_has_every_command() -> None:
+    listed = re.findall(r"^\| `quant-mlops ([a-z ]+)` \|", README, re.MULTILINE)
+    assert sorted(listed) == sorted(" ".join(path) for path in COMMANDS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_named_exist(document: str) -> None:
+    text = (REPOSITORY / document).read_text("utf-8")
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    linked = re.findall(r"\]\((?!\w+:)([^)#]+)", prose)
+    named = [
+        span
+        for span in re.findall(r"`([^`\s]+)`", prose)
+        if "/" in span.strip("/") or span.endswith((".md", ".toml", ".yaml", ".txt", ".example"))
+    ]
+    wanted = [name for name in linked + named if not NOT_IN_THE_CHECKOUT.search(name)]
+    assert wanted
+    missing = [name for name in wanted if not (REPOSITORY / name).exists()]
+    assert not missing, f"{document} names {missing}, which are not in the checkout"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_within_a_page_have_a_heading(document: str) -> None:
+    text = (REPOSITORY / document).read_text("utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
+
+
+def test_the_example_of_settings_is_valid_and_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = (REPOSITORY / ".env.example").read_text("utf-8")
+    lines = re.findall(r"^#((?:QUANT_MLOPS|DAGSTER)_\w+=.*)$", example, re.MULTILINE)
+    (tmp_path / ".env").write_text("\n".join(lines), "utf-8")
+    for name in list(os.environ):
+        if name.startswith(("QUANT_MLOPS_", "DAGSTER_")):
+            monkeypatch.delenv(name)
+    load_settings(tmp_path)
+    named = {line.partition("=")[0] for line in lines}
+    assert named == settings_variables()
+    missing = [name for name in named if f"`{name}`" not in README]
+    assert not missing, f"the README's table lacks {missing}"
+
+
+def settings_variables() -> set[str]:
+    fields = Settings.model_fields
+    smtp = fields["smtp"].default
+    plain = {f"QUANT_MLOPS_{name.upper()}" for name in fields if name != "smtp"}
+    mail = {f"QUANT_MLOPS_SMTP_{name.upper()}" for name in type(smtp).model_fields}
+    return (plain - {"QUANT_MLOPS_DAGSTER_PG_URL"}) | {"DAGSTER_PG_URL"} | mail

@@ -1,0 +1,138 @@
+"""A strategy's file is read into types, and what is wrong with it is named."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from quant_mlops.errors import StrategyError, UnknownFeatureError
+from quant_mlops.settings import Settings
+from quant_mlops.strategy import load_strategies, read_strategy, strategies_folder
+
+GOOD = """
+name = "mine"
+horizon = 5
+[prices]
+file = "bundled:sample"
+[features]
+names = ["rsi_14", "ret_5d"]
+[training]
+window_sessions = 500
+val_sessions = 60
+test_sessions = 60
+[[training.learners]]
+name = "ridge"
+params = { penalties = [0.1] }
+[monitoring]
+first_session = 2021-01-04
+[portfolio]
+cost_bps = 7.0
+[rules]
+ic_warning = 0.03
+"""
+
+
+def write(folder: Path, text: str, name: str = "mine.toml") -> Path:
+    path = folder / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_the_bundled_strategies_load_and_their_features_exist(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    strategies = load_strategies(settings)
+    assert set(strategies) == {p.stem for p in strategies_folder(settings).glob("*.toml")}
+    for strategy in strategies.values():
+        assert list(strategy.feature_versions) == list(strategy.features.names)
+        assert strategy.trading_calendar.is_session(strategy.first_partition)
+        assert strategy.first_partition < strategy.monitoring.first_session
+        assert strategy.split_sizes.val_sessions < strategy.training.window_sessions
+        assert strategy.learners
+        assert len(strategy.alert_config.rules()) == 7
+
+
+def test_a_file_becomes_what_the_domain_asks_for(tmp_path: Path) -> None:
+    strategy = read_strategy(write(tmp_path, GOOD))
+    assert strategy.feature_versions == {"rsi_14": 1, "ret_5d": 1}
+    assert strategy.label.describe() == {
+        "kind": "forward_return", "horizon": 5, "calendar": "XNYS",
+    }  # fmt: skip
+    assert strategy.first_partition == date(2020, 12, 31)
+    assert strategy.evaluation_lag == timedelta(hours=4)
+    assert strategy.availability_lag == timedelta(minutes=15)
+    assert strategy.portfolio_rules.cost_per_turnover == pytest.approx(0.0007)
+    assert strategy.evaluation.horizon == 5
+    assert strategy.alert_config.ic_warning == 0.03
+    assert strategy.promotion_gate.min_probability == 0.8
+    (learner,) = strategy.learners
+    assert (learner.name, learner.params, learner.seed) == ("ridge", {"penalties": [0.1]}, 7)
+    assert strategy.model_name("ridge") == "mine_ridge"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key"),
+    [
+        ("horizon = 5", "horizon = 0", "horizon"),
+        ("horizon = 5", "horizn = 5", "horizon"),
+        ("horizon = 5", 'horizon = 5\nhorizn = "5"', "horizn"),
+        ('name = "mine"', 'name = "Mine strategy"', "name"),
+        ("val_sessions = 60", 'val_sessions = "many"', "training.val_sessions"),
+        ('names = ["rsi_14", "ret_5d"]', "names = []", "features.names"),
+        ("cost_bps = 7.0", "cost_bps = -1.0", "portfolio.cost_bps"),
+        ("first_session = 2021-01-04", 'first_session = "soon"', "monitoring.first_session"),
+        ("penalties = [0.1]", "penalties = [nan]", "training.learners.0.params"),
+        ("penalties = [0.1]", "penalties = [-inf]", "training.learners.0.params"),
+        ("penalties = [0.1]", "since = 2021-01-04", "training.learners.0.params"),
+        ('name = "ridge"', 'name = "oracle"', "training.learners"),
+        ("ic_warning = 0.03", "ic_warn = 0.03", "rules.ic_warn"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(
+    tmp_path: Path, before: str, after: str, key: str
+) -> None:
+    assert before in GOOD
+    path = write(tmp_path, GOOD.replace(before, after, 1))
+    with pytest.raises(StrategyError) as caught:
+        read_strategy(path)
+    message = str(caught.value)
+    assert f"strategy file {path}, key {key}:" in message
+    assert "\n" not in message
+
+
+def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "name = ")
+    with pytest.raises(StrategyError, match=r"mine\.toml is not valid TOML"):
+        read_strategy(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(StrategyError, match=r"mine\.toml is not valid TOML"):
+        read_strategy(path)
+    with pytest.raises(StrategyError, match=r"none\.toml cannot be read"):
+        read_strategy(tmp_path / "none.toml")
+
+
+def test_own_strategies_take_the_place_of_the_bundled_ones(tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
+    write(tmp_path / "strategies", GOOD)
+    assert list(load_strategies(Settings(home=tmp_path))) == ["mine"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    settings = Settings(home=tmp_path, strategies=elsewhere)
+    with pytest.raises(StrategyError, match="no strategy file"):
+        load_strategies(settings)
+    write(elsewhere, GOOD)
+    write(elsewhere, GOOD, "again.toml")
+    with pytest.raises(StrategyError, match=r"two files in .* name their strategy 'mine'"):
+        load_strategies(settings)
+
+
+def test_features_come_from_the_module_that_is_named(tmp_path: Path) -> None:
+    absent = GOOD.replace("[features]", '[features]\nmodule = "no_such_module"')
+    with pytest.raises(
+        StrategyError, match=r"features\.module 'no_such_module' cannot be imported"
+    ):
+        _ = read_strategy(write(tmp_path, absent)).definitions
+    unknown = read_strategy(write(tmp_path, GOOD.replace("rsi_14", "rsi_15")))
+    with pytest.raises(UnknownFeatureError, match="rsi_15"):
+        _ = unknown.definitions
