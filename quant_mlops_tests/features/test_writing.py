@@ -184,6 +184,16 @@ def test_a_conflict_within_one_frame_stores_nothing(store: FeatureStore, at) -> 
     assert count(store.database) == 0
 
 
+def test_a_row_that_is_no_news_still_contradicts_another_of_its_key(database: Database) -> None:
+    write_rows(database, rows_table("f", [(0, 1, 5.0)]), producer="test")
+    for offers in ([(0, 2, 5.0), (0, 2, 6.0)], [(0, 2, 6.0), (0, 2, 5.0)]):
+        with pytest.raises(ConflictingValueError):
+            write_rows(database, rows_table("f", offers), producer="test")
+    revisions = [(0, 2, 5.0), (0, 3, 5.0), (0, 4, 7.0)]
+    result = write_rows(database, rows_table("f", revisions), producer="test")
+    assert (result.stored, result.revised) == (1, 1)
+
+
 def test_the_same_row_twice_in_one_frame_is_stored_once(store: FeatureStore, at) -> None:
     frame = pa.table(
         {"entity_key": ["A", "A"], "event_time": pa.array([at(0)] * 2, INSTANT), "f": [1.0, 1.0]}

@@ -145,6 +145,14 @@ def test_two_accounts_of_one_bar_known_at_one_time_are_a_conflict(
     assert count(database) == 1
 
 
+def test_a_bar_that_is_no_news_still_contradicts_another_of_its_key(database: Database) -> None:
+    write_bars(database, table(bar("A", DAYS[0], 10.0)), source="vendor")
+    later = [bar("A", DAYS[0], close, known=NOW) for close in (10.0, 11.0)]
+    with pytest.raises(ConflictingValueError):
+        write_bars(database, table(*later), source="vendor")
+    assert count(database) == 1
+
+
 def test_the_same_bar_twice_in_one_load_is_stored_once(database: Database) -> None:
     twice = table(bar("A", DAYS[0], 10.0), bar("A", DAYS[0], 10.0))
     result = write_bars(database, twice, source="vendor")
@@ -221,17 +229,17 @@ def test_prices_are_on_the_adjusted_scale_where_there_is_one(
     database: Database, calendar: TradingCalendar
 ) -> None:
     adjusted = bar("A", DAYS[0], 10.0, open=8.0, high=12.0, low=6.0, adj_close=5.0, volume=3.0)
-    plain = bar("A", DAYS[1], 10.0, open=8.0)
-    write_bars(database, table(adjusted, plain), source="vendor")
+    without = bar("A", DAYS[1], 10.0, open=8.0)
+    write_bars(database, table(adjusted, without), source="vendor")
     panel = read(database, calendar)
     found = {name: field[:, 0].tolist() for name, field in panel.fields.items()}
     np.testing.assert_equal(
         found,
         {
-            "open": [4.0, 8.0, np.nan],
+            "open": [4.0, np.nan, np.nan],
             "high": [6.0, np.nan, np.nan],
             "low": [3.0, np.nan, np.nan],
-            "close": [5.0, 10.0, np.nan],
+            "close": [5.0, np.nan, np.nan],
             "volume": [3.0, np.nan, np.nan],
         },
     )
@@ -298,3 +306,28 @@ def test_five_years_of_real_prices_are_read_as_they_are(
     )
     np.testing.assert_array_equal(panel.close[row, column], prices["close"].to_numpy())
     assert np.isfinite(panel.close).sum() == len(days)
+
+
+def test_a_ticker_with_adjusted_closes_is_never_read_on_two_scales(
+    database: Database, calendar: TradingCalendar
+) -> None:
+    sessions = calendar.sessions(date(2024, 1, 2), date(2024, 1, 4))
+    event = calendar.closes(sessions)
+    bars = pa.table(
+        {
+            "ticker": ["SPLT"] * 3 + ["PLAIN"] * 3,
+            "session": pa.array(np.tile(sessions, 2)).cast(pa.date32()),
+            "event_time": pa.array(np.tile(event, 2)).cast(pa.timestamp("us", "UTC")),
+            "ingest_time": pa.array(np.tile(event, 2)).cast(pa.timestamp("us", "UTC")),
+            **{name: pa.nulls(6, pa.float64()) for name in ("open", "high", "low", "volume")},
+            "close": [100.0, 101.0, 102.0, 10.0, 11.0, 12.0],
+            "adj_close": pa.array([50.0, None, 51.0, None, None, None], pa.float64()),
+            "availability_observed": [False] * 6,
+        }
+    )
+    write_bars(database, bars, source="test")
+    ends = {"first": date(2024, 1, 2), "last": date(2024, 1, 4)}
+    panel = read_panel(database, calendar, **ends, as_of=datetime(2024, 2, 1, tzinfo=UTC))
+    assert panel.tickers == ("PLAIN", "SPLT")
+    np.testing.assert_array_equal(panel.close[:, 0], [10.0, 11.0, 12.0])
+    np.testing.assert_array_equal(panel.close[:, 1], [50.0, np.nan, 51.0])

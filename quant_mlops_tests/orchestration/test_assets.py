@@ -289,9 +289,8 @@ def test_the_price_check_names_sessions_without_prices_and_lets_the_run_go_on(
     shorter.write_text("".join(line for line in lines if str(sessions[-1]) not in line))
     prices = strategy.prices.model_copy(update={"file": str(shorter)})
     renamed = strategy.model_copy(update={"prices": prices})
-    result = run_job(
-        definitions_of(renamed), desk.instance, "small_history", sessions=(sessions[-2], sessions[-1])
-    )  # fmt: skip
+    both = (sessions[-2], sessions[-1])
+    result = run_job(definitions_of(renamed), desk.instance, "small_history", sessions=both)
     (check,) = [
         c for c in result.get_asset_check_evaluations() if c.check_name == "sessions_have_prices"
     ]
@@ -319,28 +318,26 @@ def test_a_training_run_refuses_a_time_that_says_nothing_and_an_answered_request
 def test_models_are_trained_on_the_snapshot_of_their_own_run(
     ran_desk: Any, ran: Any, strategy: Strategy
 ) -> None:
-    """A snapshot of the same knowledge time and other features was built before."""
+    """A snapshot of the same knowledge time and other features was built in between."""
     fewer = Strategy.model_validate(
         {**strategy.model_dump(), "features": {"names": ["ret_5d", "vol_20d"]}}
     )
-    as_of = judged_at(strategy, strategy.first_partition)
-    result = run_job(
-        definitions_of(fewer),
-        ran_desk.instance,
-        "small_training",
-        config=training_config(strategy, as_of),
-    )
-    again = run_job(
-        definitions_of(strategy),
-        ran_desk.instance,
-        "small_training",
-        config=training_config(strategy, as_of),
-    )
-    other, first = (metadata(r, "training_snapshots")["fingerprint"] for r in (result, again))
-    assert other != first == metadata(ran.training, "training_snapshots")["fingerprint"]
-    assert metadata(result, "model_deployments")["snapshot"] == other
-    assert metadata(again, "model_deployments")["snapshot"] == first
-    assert "v1" in metadata(again, "models")["models"]
+    config = training_config(strategy, judged_at(strategy, strategy.first_partition))
+    keys = [dg.AssetKey(["small", table]) for table in ("training_snapshots", "models")]
+    other, again = (
+        run_job(
+            definitions_of(chosen), ran_desk.instance, "small_training",
+            config={"ops": {f"small__{key.path[1]}": config["ops"][f"small__{key.path[1]}"]
+                            for key in keys}},
+            assets=keys,
+        )
+        for chosen in (fewer, strategy)
+    )  # fmt: skip
+    first = metadata(ran.training, "training_snapshots")["fingerprint"]
+    assert metadata(other, "training_snapshots")["fingerprint"] != first
+    assert metadata(again, "training_snapshots")["fingerprint"] == first
+    assert "small_ridge v2" in metadata(other, "models")["models"]
+    assert "small_ridge v1" in metadata(again, "models")["models"]
 
 
 def test_a_training_run_of_an_ended_strategy_knows_by_default_what_its_last_session_knew(

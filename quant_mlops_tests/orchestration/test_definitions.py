@@ -188,7 +188,7 @@ def test_two_strategies_of_one_name_are_refused(
     monkeypatch: pytest.MonkeyPatch, strategies: Path, strategy_text: str
 ) -> None:
     (strategies / "again.toml").write_text(strategy_text)
-    with pytest.raises(StrategyError, match="two files .* name their strategy 'small'"):
+    with pytest.raises(StrategyError, match=r"two files .* name their strategy 'small'"):
         load(monkeypatch, strategies)
 
 

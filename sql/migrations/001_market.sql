@@ -24,6 +24,7 @@ CREATE TABLE price_bars (
     PRIMARY KEY (ticker, event_time, ingest_time)
 );
 CREATE INDEX price_bars_session ON price_bars (session);
+CREATE INDEX price_bars_adjusted ON price_bars (ticker, ingest_time) WHERE adj_close IS NOT NULL;
 COMMENT ON COLUMN price_bars.event_time IS 'close of the session';
 COMMENT ON COLUMN price_bars.ingest_time IS 'when the bar could first be known';
 COMMENT ON COLUMN price_bars.availability_observed IS

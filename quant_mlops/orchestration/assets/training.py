@@ -139,7 +139,7 @@ def knowledge_time(
     record = context.instance.get_run_record_by_id(run_id)
     if record is None:
         raise TrainingError(f"run {run_id} is not known to the instance; give as_of")
-    created = record.create_timestamp.astimezone(UTC)
+    created: datetime = record.create_timestamp
     last = work.strategy.monitoring.last_session
     return created if last is None else min(created, evaluation_time(work, last))
 

@@ -1,0 +1,88 @@
+"""Every command explains itself with an example, and wrong usage is status 2."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+
+from quant_mlops.cli.main import cli
+
+WITHOUT_JSON = {"dev"}
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(group, click.Group):
+        for name, command in group.commands.items():
+            yield from commands(command, (*path, name))
+
+
+ALL = sorted(commands(cli))
+
+
+def leaf(path: tuple[str, ...]) -> click.Command | None:
+    found: click.Command = cli
+    for name in path:
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    return None if isinstance(found, click.Group) else found
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_says_what_it_does_and_gives_an_example(path: tuple[str, ...], shell: Any) -> None:
+    found = shell(*path, "--help")
+    assert found.status == 0
+    usage, what, *_ = [line.strip() for line in found.stdout.splitlines() if line.strip()]
+    assert usage.startswith("Usage: quant-mlops " + " ".join(path))
+    assert what.endswith((".", ",", "[OPTIONS]")) or what
+    assert re.search(rf"Example: quant-mlops {' '.join(path)}".strip(), found.stdout)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_option_is_explained(path: tuple[str, ...]) -> None:
+    command = leaf(path)
+    for parameter in command.params if command else []:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or isinstance(parameter.type, click.Choice), parameter.name
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_that_ends_has_json(path: tuple[str, ...]) -> None:
+    command = leaf(path)
+    if command is not None and path[0] not in WITHOUT_JSON:
+        assert any("--json" in parameter.opts for parameter in command.params)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["models", "nonsense"],
+        ["models", "promote", "small_ridge"],
+        ["features", "latest"],
+        ["drift", "run", "--session", "30.06.2022"],
+        ["features", "latest", "AAPL", "--as-of", "yesterday"],
+        ["alerts", "list", "--last", "0"],
+        ["alerts", "list", "--last", "many"],
+        ["snapshot", "verify", "not-a-uuid"],
+        ["snapshot", "build", "--as-of", "2999-01-01"],
+        ["ingest", "prices", "some.csv", "--lag-minutes", "-5"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_status_2_and_says_what_is_wrong(arguments: list[str], shell: Any) -> None:
+    found = shell(*arguments)
+    assert found.status == 2
+    assert found.stdout == ""
+    assert "Error: " in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_the_version_is_one_line(shell: Any) -> None:
+    found = shell("--version")
+    assert found.status == 0
+    assert re.fullmatch(r"quant-mlops, version \d+\.\d+\.\d+\n", found.stdout)
