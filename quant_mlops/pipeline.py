@@ -88,6 +88,10 @@ class StrategyContext:
         """Return the sessions of a range, both ends included."""
         return self.calendar.sessions(first, last)
 
+    def monitored_sessions(self, first: date, last: date) -> Sessions:
+        """Return the sessions of a range on which the strategy is monitored."""
+        return self.sessions(max(first, self.strategy.monitoring.first_session), last)
+
 
 @dataclass(frozen=True)
 class PricesIngested:
@@ -200,8 +204,8 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
 
 
 def make_predictions(context: StrategyContext, first: date, last: date) -> PredictionsWritten:
-    """Predict for each session of a range with the model live at its open."""
-    sessions = context.sessions(first, last)
+    """Predict for each monitored session of a range with the model live at its open."""
+    sessions = context.monitored_sessions(first, last)
     if len(sessions) == 0:
         return PredictionsWritten(0, 0, 0, 0)
     return predict_sessions(
@@ -215,25 +219,25 @@ def make_predictions(context: StrategyContext, first: date, last: date) -> Predi
 
 
 def realise_returns(context: StrategyContext, first: date, last: date) -> ReturnsWritten:
-    """Store what the strategy earned on each session of a range."""
+    """Store what the strategy earned on each monitored session of a range."""
     return write_strategy_returns(
         context.database,
         context.calendar,
         strategy_id=context.strategy.name,
-        sessions=context.sessions(first, last),
+        sessions=context.monitored_sessions(first, last),
         rules=context.strategy.portfolio_rules,
         evaluation_lag=context.strategy.evaluation_lag,
     )
 
 
 def measure_feature_drift(context: StrategyContext, first: date, last: date) -> DriftWritten:
-    """Store the PSI of each feature on each session of a range."""
+    """Store the PSI of each feature on each monitored session of a range."""
     return write_feature_drift(
         context.store,
         context.registry,
         context.calendar,
         strategy_id=context.strategy.name,
-        sessions=context.sessions(first, last),
+        sessions=context.monitored_sessions(first, last),
         window=context.strategy.monitoring.psi_window_sessions,
         evaluation_lag=context.strategy.evaluation_lag,
     )
@@ -242,8 +246,11 @@ def measure_feature_drift(context: StrategyContext, first: date, last: date) -> 
 def judge_sessions(
     context: StrategyContext, first: date, last: date
 ) -> tuple[list[DriftMetrics], MetricsWritten]:
-    """Calculate and store the drift metrics of each session of a range."""
-    metrics = context.monitor.calculate_range(first, last)
+    """Calculate and store the drift metrics of each monitored session of a range."""
+    sessions = context.monitored_sessions(first, last)
+    if len(sessions) == 0:
+        return [], MetricsWritten(0, 0)
+    metrics = context.monitor.calculate_range(sessions[0].item(), sessions[-1].item())
     return metrics, context.monitor.save_range(metrics)
 
 

@@ -202,6 +202,6 @@ def test_a_value_of_the_wrong_type_does_not_show_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANT_MLOPS_SMTP_PORT", SECRET)
-    with pytest.raises(SettingsError, match="QUANT_MLOPS_SMTP_PORT .* not valid") as error:
+    with pytest.raises(SettingsError, match=r"QUANT_MLOPS_SMTP_PORT .* not valid") as error:
         load_settings(tmp_path)
     assert SECRET not in str(error.value)

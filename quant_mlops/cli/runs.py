@@ -8,6 +8,7 @@ import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
+from quant_mlops.errors import MonitoringError
 from quant_mlops.pipeline import (
     compute_features,
     ingest_prices,
@@ -30,6 +31,12 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
     """Run everything a session needs, from its prices to its alerts."""
     with open_strategy(strategy_name) as work:
         day = chosen_session(work, session)
+        begins = work.strategy.monitoring.first_session
+        if day < begins:
+            raise MonitoringError(
+                f"{day} is before {begins}, when the monitoring of {work.strategy.name} begins; "
+                f"earlier sessions are history, see `quant-mlops features backfill`"
+            )
         prices = ingest_prices(work, day, day)
         stored = sum(done.result.stored for done in compute_features(work, day, day))
         predictions = make_predictions(work, day, day)

@@ -92,7 +92,10 @@ class DemoRun:
                 self._train(strategy.first_partition, request_id=0)
             for first, until in _reviews(self.context, strategy.monitoring.first_session, last):
                 with self._stage("monitoring", f"sessions {first} to {until}"):
-                    self._run("monitoring", sessions=(first, until))
+                    # The first partition holds no monitored session; with it none is missing.
+                    begins = first == strategy.monitoring.first_session
+                    start = strategy.first_partition if begins else first
+                    self._run("monitoring", sessions=(start, until))
                 self._review(until)
             with self._stage("report", "drawing the report"):
                 self._run("report")

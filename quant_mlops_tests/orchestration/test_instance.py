@@ -95,7 +95,7 @@ def test_a_home_of_dagster_that_is_no_folder_is_refused_in_a_sentence(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", given)
     access = access_to(database, sqlalchemy_url(database))
-    with pytest.raises(SettingsError, match="DAGSTER_HOME is set to .* unset it"):
+    with pytest.raises(SettingsError, match=r"DAGSTER_HOME is set to .* unset it"):
         prepare_environment(Settings(home=tmp_path), access)
 
 
@@ -104,7 +104,7 @@ def test_a_storage_that_cannot_be_reached_is_named_without_its_password(
     database: Database, tmp_path: Path
 ) -> None:
     url = f"postgresql+psycopg2://bob:{PASSWORD}@localhost:1/dagster"
-    with pytest.raises(ServerUnavailableError, match="localhost:1/dagster.*DAGSTER_PG_URL") as e:
+    with pytest.raises(ServerUnavailableError, match=r"localhost:1/dagster.*DAGSTER_PG_URL") as e:
         prepare_environment(Settings(home=tmp_path), access_to(database, url))
     assert PASSWORD not in str(e.value)
 

@@ -1,0 +1,218 @@
+"""Commands on a strategy that was run: one JSON document each, or a table for a person."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quant_mlops.database import Database
+from quant_mlops.market.calendar import trading_calendar
+from quant_mlops.registry import ModelRegistry
+
+READING = [
+    ["alerts", "list"],
+    ["alerts", "list", "--open", "--severity", "critical"],
+    ["db", "migrate"],
+    ["db", "start"],
+    ["db", "status"],
+    ["db", "stop"],
+    ["doctor"],
+    ["drift", "rules"],
+    ["drift", "show", "--last", "5"],
+    ["features", "history", "T03", "ret_5d", "--last", "3"],
+    ["features", "latest", "T03"],
+    ["features", "latest", "NOBODY"],
+    ["features", "list"],
+    ["models", "best", "ic_mean"],
+    ["models", "list"],
+    ["models", "live"],
+    ["models", "live", "--at", "2021-06-30"],
+    ["models", "show", "small_ridge"],
+    ["report"],
+    ["snapshot", "list"],
+]
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_json_is_one_document_and_nothing_else(desk: Any, arguments: list[str]) -> None:
+    found = desk(*arguments, "--json")
+    assert found.status == 0, found.stderr
+    assert found.document is not None
+    assert found.stderr == ""
+
+
+def test_without_json_a_person_gets_a_table_or_a_sentence(desk: Any) -> None:
+    for arguments in READING:
+        found = desk(*arguments)
+        assert found.status == 0, (arguments, found.stderr)
+        assert found.stdout or found.stderr, arguments
+        assert "{" not in found.stdout.partition("params")[0], arguments
+
+
+def test_the_status_counts_the_tables(desk: Any) -> None:
+    document = desk("db", "status", "--json").document
+    assert document["embedded"] is False
+    assert {"price_bars", "feature_events", "drift_metrics"} <= set(document["tables"])
+    assert document["tables"]["price_bars"]["bytes"] > 0
+
+
+def test_a_feature_is_shown_as_it_was_known_at_a_time(desk: Any, sessions: list[date]) -> None:
+    day = sessions[-20].isoformat()
+    before = desk("features", "latest", "T03", "ret_5d", "--as-of", f"{day}T12:00", "--json")
+    after = desk("features", "latest", "T03", "ret_5d", "--as-of", f"{day}T23:00", "--json")
+    times = [found.document[0]["event_time"][:10] for found in (before, after)]
+    assert times == [sessions[-21].isoformat(), day]
+
+
+def test_the_daily_run_takes_the_newest_session_and_repeats_itself(
+    desk: Any, sessions: list[date]
+) -> None:
+    first = desk("daily", "--json").document
+    assert first["session"] == sessions[-1].isoformat()
+    assert (first["bars_stored"], first["feature_events_stored"]) == (12, 36)
+    assert first["predictions"] == 12
+    assert first["metrics"]["no_data"] is False
+    again = desk("daily", "--session", sessions[-1], "--json").document
+    assert (again["bars_stored"], again["feature_events_stored"]) == (0, 0)
+    assert again["metrics"]["ic"] == first["metrics"]["ic"]
+    assert again["new_alerts"] == []
+
+
+@pytest.mark.parametrize("command", [["daily"], ["drift", "run"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("session", "sentence"),
+    [
+        ("2022-02-21", "error: 2022-02-21, a Monday, is not a session of XNYS"),
+        ("2021-02-01", "error: 2021-02-01 is not among the sessions that small can be judged on"),
+        ("2022-04-18", "error: 2022-04-18 is not among the sessions"),
+        ("2039-01-03", "error: 2039-01-03 is not covered by the calendar"),
+    ],
+)
+def test_a_day_that_cannot_be_judged_is_refused_in_a_sentence(
+    desk: Any, command: list[str], session: str, sentence: str
+) -> None:
+    before = desk("drift", "show", "--last", 500, "--json").document
+    assert desk.fails(*command, "--session", session).startswith(sentence)
+    assert desk("drift", "show", "--last", 500, "--json").document == before
+
+
+def test_a_session_is_judged_again_with_the_same_verdict(desk: Any, sessions: list[date]) -> None:
+    shown = desk("drift", "show", "--last", 1, "--json").document[0]
+    judged = desk("drift", "run", "--session", sessions[-2], "--json").document
+    assert judged["date"] == shown["date"] == sessions[-2].isoformat()
+    assert {key: judged[key] for key in ("ic", "psi", "sharpe_20d")} == {
+        key: shown[key] for key in ("ic", "psi", "sharpe_20d")
+    }
+
+
+def test_a_snapshot_is_built_found_and_verified(desk: Any, stock: Any) -> None:
+    built = desk("snapshot", "build", "--as-of", "2022-03-01T22:00+00:00", "--json").document
+    listed = desk("snapshot", "list", "--json").document
+    assert built["snapshot_id"] in [snapshot["snapshot_id"] for snapshot in listed]
+    shown = desk("snapshot", "show", built["snapshot_id"], "--json").document
+    assert shown["fingerprint"] == built["fingerprint"]
+    verified = desk("snapshot", "verify", built["snapshot_id"], "--json").document
+    assert verified["intact"] is True
+    assert verified["rows"] == built["row_count"]
+
+    file = Path(built["uri"].removeprefix("file://")) / "data.parquet"
+    original = file.read_bytes()
+    file.write_bytes(original[:-9] + b"tampered!")
+    try:
+        assert "SHA-256" in desk.fails("snapshot", "verify", built["snapshot_id"])
+    finally:
+        file.write_bytes(original)
+    assert stock.home in file.parents
+
+
+def test_without_a_time_the_snapshot_of_an_ended_strategy_is_that_of_its_last_session(
+    desk: Any, sessions: list[date]
+) -> None:
+    built = desk("snapshot", "build", "--json").document
+    close = trading_calendar("XNYS").close_time(sessions[-1])
+    assert datetime.fromisoformat(built["knowledge_time"]) == close + timedelta(hours=4)
+
+
+def test_a_promotion_names_who_and_why_and_a_rollback_undoes_it(desk: Any, stock: Any) -> None:
+    review = ("--by", "ann", "--reason", "[review] done", "--json")
+    (before,) = desk("models", "live", "--json").document
+    same = desk("models", "promote", "small_ridge", 1, *review).document
+    assert same["live_from"] == before["live_from"]
+    sentence = desk.fails("models", "rollback", "--by", "ann", "--reason", "bad fills")
+    assert "small" in sentence
+
+    with Database(os.environ["QUANT_MLOPS_DATABASE_URL"]) as database:
+        registry = ModelRegistry(database, artifacts=stock.home / "artifacts")
+        registry.register_model("small_ridge", "small")
+    second = desk("models", "promote", "small_ridge", 2, *review).document
+    assert (second["version"], second["promoted_by"]) == (2, "ann")
+    assert "[review] done" in desk("models", "live").stdout
+    back = desk("models", "rollback", "--by", "bob", "--reason", "bad fills", "--json").document
+    assert (back["version"], back["promoted_by"], back["live_until"]) == (1, "bob", None)
+
+
+def test_what_does_not_exist_is_named_with_where_to_look(desk: Any) -> None:
+    nothing = "00000000-0000-0000-0000-000000000000"
+    for arguments, hint in (
+        (("models", "show", "nobody"), "quant-mlops models list"),
+        (("models", "show", "small_ridge", 7), "small_ridge v7"),
+        (("models", "best", "no_such_metric"), "no_such_metric"),
+        (("models", "promote", "nobody", 1, "--by", "a", "--reason", "b"), "nobody"),
+        (("snapshot", "show", nothing), "quant-mlops snapshot list"),
+        (("snapshot", "verify", nothing), "quant-mlops snapshot list"),
+        (("alerts", "ack", 987654, "--by", "ann"), "987654"),
+        (("features", "history", "T03", "no_such_feature"), "no_such_feature"),
+    ):
+        assert hint in desk.fails(*arguments), arguments
+
+
+def test_an_alert_is_acknowledged_by_name(desk: Any) -> None:
+    found = desk("alerts", "list", "--json").document
+    assert found["alerts"], "the rules found nothing in random walks; change the seed"
+    first = found["alerts"][0]["alert_id"]
+    done = desk("alerts", "ack", first, "--by", "ann", "--json").document
+    assert done["acknowledged_by"] == "ann"
+    assert "ann" in desk("alerts", "list").stdout
+
+
+def test_a_strategy_is_resumed(desk: Any) -> None:
+    found = desk("alerts", "resume", "--by", "ann", "--reason", "feed repaired", "--json")
+    if found.status == 0:
+        assert found.document["status"] == "active"
+    else:
+        assert "active" in found.stderr
+    assert desk("alerts", "list", "--json").document["state"]["status"] == "active"
+
+
+def test_the_report_command_prints_the_path_of_the_report(desk: Any) -> None:
+    path = desk("report").stdout.strip()
+    assert Path(path).is_file()
+    assert desk("report", "--json").document == {"report": path}
+
+
+def test_backfill_of_what_is_stored_stores_nothing(desk: Any, sessions: list[date]) -> None:
+    found = desk("features", "backfill", "--first", sessions[-9], "--last", sessions[-2], "--json")
+    assert [row["stored"] for row in found.document] == [0, 0, 0]
+    assert all(row["offered"] > 0 for row in found.document)
+
+
+def test_an_unknown_strategy_is_answered_with_those_there_are(desk: Any) -> None:
+    for arguments in (("daily",), ("report",), ("drift", "show"), ("models", "list")):
+        sentence = desk.fails(*arguments, "--strategy", "nobody")
+        assert "there are the strategies small" in sentence
+        assert "'nobody' is none of them" in sentence
+
+
+def test_brackets_of_a_text_are_shown_as_they_stand(desk: Any) -> None:
+    output = desk("models", "show", "small_ridge").stdout
+    assert "[0.1, 1.0]" in output
+
+
+def test_times_are_iso_with_a_zone_in_json(desk: Any) -> None:
+    (model,) = desk("models", "list", "--json").document
+    created = datetime.fromisoformat(model["model"]["created_at"])
+    assert created.tzinfo is not None

@@ -1,0 +1,163 @@
+"""What goes wrong is one sentence and a status; a traceback only on demand, a password never."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PASSWORD = "s3cr3t-w0rd"
+UNREACHABLE = f"postgresql://bob:{PASSWORD}@127.0.0.1:1/quant"
+STRATEGY_COMMANDS = [["daily"], ["report"], ["models", "list"], ["drift", "rules"]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["db", "status"], ["db", "migrate"], ["daily"], ["demo"], ["dev"], ["features", "list"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str], debug: bool
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_DATABASE_URL", UNREACHABLE)
+    found = shell(*arguments, *(["--debug"] if debug else []))
+    assert found.status == 1
+    assert "127.0.0.1:1/quant" in found.stderr
+    assert "QUANT_MLOPS_DATABASE_URL" in found.stderr
+    assert PASSWORD not in found.stdout + found.stderr
+    assert ("Traceback" in found.stderr) is debug
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://bob:{PASSWORD}/x@127.0.0.1:1/quant",
+        f"postgresql://bob:{PASSWORD}@x@127.0.0.1:1/quant",
+        f"postgres//bob:{PASSWORD}@127.0.0.1:1/quant",
+        f"{PASSWORD}",
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_malformed_connection_string_is_not_repeated(
+    shell: Any, monkeypatch: pytest.MonkeyPatch, url: str, debug: bool
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_DATABASE_URL", url)
+    found = shell("db", "status", *(["--debug"] if debug else []))
+    assert found.status == 1
+    assert PASSWORD not in found.stdout + found.stderr
+
+
+def test_the_doctor_reports_an_unreachable_database_and_fails(
+    shell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_DATABASE_URL", UNREACHABLE)
+    found = shell("doctor", "--json")
+    assert found.status == 1
+    assert found.document["database"]["status"] == "failed"
+    assert found.document["python"]["status"] == "ok"
+    assert PASSWORD not in found.stdout + found.stderr
+
+
+def test_a_storage_of_dagster_that_cannot_be_reached_is_named_without_its_password(
+    empty: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql+psycopg2://bob:{PASSWORD}@127.0.0.1:1/dagster"
+    monkeypatch.setenv("DAGSTER_PG_URL", url)
+    found = empty("demo")
+    assert found.status == 1
+    assert found.stderr.splitlines()[-1].startswith("error: Dagster's storage: no connection")
+    assert PASSWORD not in found.stdout + found.stderr
+
+
+def test_a_server_of_ones_own_without_a_storage_for_dagster_is_explained(empty: Any) -> None:
+    assert "DAGSTER_PG_URL is not set" in empty.fails("demo")
+
+
+@pytest.mark.parametrize("arguments", STRATEGY_COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "broken.toml is not valid TOML"),
+        ('name = "Upper Case"', "broken.toml, key name: "),
+        ('name = "x"\nhorizon = 5\ncolour = "red"', "broken.toml, key "),
+    ],
+)
+def test_a_malformed_strategy_is_named_with_its_key(
+    empty: Any, tmp_path: Path, arguments: list[str], text: str, message: str
+) -> None:
+    folder = tmp_path / "home" / "strategies"
+    folder.mkdir(parents=True)
+    (folder / "broken.toml").write_text(text)
+    assert message in empty.fails(*arguments)
+
+
+def test_a_folder_without_a_strategy_is_named(
+    empty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(tmp_path))
+    assert f"there is no strategy file (*.toml) in {tmp_path}" in empty.fails("daily")
+
+
+@pytest.mark.parametrize("name", ["quant_mlops.toml", ".env"])
+def test_malformed_settings_are_named(shell: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"home = \xff")
+    assert name in shell.fails("db", "status")
+
+
+def test_an_unknown_setting_is_named(shell: Any, tmp_path: Path) -> None:
+    (tmp_path / "quant_mlops.toml").write_text('databse_url = "x"')
+    sentence = shell.fails("db", "status")
+    assert "databse_url of quant_mlops.toml" in sentence
+    assert "database_url" in sentence
+
+
+def test_before_anything_is_stored_commands_say_what_to_do_first(empty: Any) -> None:
+    assert "quant-mlops ingest prices" in empty.fails("features", "backfill")
+    assert "nothing to show" in empty("models", "list").stdout
+    assert empty("models", "list", "--json").document == []
+
+
+def test_a_home_that_is_a_file_is_refused(shell: Any, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    found = shell("--home", file, "db", "status")
+    assert found.status == 2
+    assert "is a file" in found.stderr
+
+
+def test_a_relative_home_is_made_absolute(
+    shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_DATABASE_URL", UNREACHABLE)
+    found = shell("--home", "here", "doctor", "--json")
+    assert found.document["home"]["detail"] == str(tmp_path / "here")
+    assert os.environ["QUANT_MLOPS_HOME"] == str(tmp_path / "here")
+
+
+def test_debug_may_stand_behind_the_command(empty: Any) -> None:
+    for arguments in (("--debug", "features", "backfill"), ("features", "backfill", "--debug")):
+        found = empty(*arguments)
+        assert found.status == 1
+        assert "Traceback" in found.stderr
+        assert found.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    code = "from quant_mlops.cli.main import main; main(['--help'] )"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    stderr = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(30) in (0, 1)
+    assert stderr == ""

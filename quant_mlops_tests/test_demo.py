@@ -1,0 +1,315 @@
+"""The demonstration as a user runs it: a process, a home, one document; interrupted and repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+from quant_mlops.database import Database
+from quant_mlops.database.embedded import EmbeddedServer
+from quant_mlops.market.calendar import TradingCalendar
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SESSIONS, TICKERS = 300, 12
+STAGES = ["database", "prices", "features", "training", "monitoring", "retraining", "report"]
+WHEN_IT_RAN = {
+    "applied_at", "attempted_at", "believed_until", "created_at", "evaluated_at", "finished_at",
+    "recorded_at", "registered_at", "started_at",
+}  # fmt: skip
+WHERE_IT_RAN = {"artifact_path", "uri", "run_id"}
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+@pytest.fixture(scope="module")
+def price_file(
+    tmp_path_factory: pytest.TempPathFactory, calendar: TradingCalendar
+) -> Path:
+    days = calendar.sessions(date(2021, 1, 4), date(2022, 12, 30))[:SESSIONS]
+    random = np.random.default_rng(7)
+    closes = 100.0 * np.exp(np.cumsum(random.normal(3e-4, 0.015, (SESSIONS, TICKERS)), axis=0))
+    table = pa.table(
+        {
+            "date": np.repeat([str(day) for day in days], TICKERS),
+            "ticker": [f"T{n:02d}" for n in range(TICKERS)] * SESSIONS,
+            "close": closes.round(4).ravel(),
+            "volume": random.uniform(5e5, 2e6, SESSIONS * TICKERS).round(),
+        }
+    )
+    path = tmp_path_factory.mktemp("prices") / "walks.csv"
+    pyarrow.csv.write_csv(table, path)
+    return path
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home of its own, in a folder that the server's user may enter."""
+
+    folder: Path
+    prices: Path
+
+    @property
+    def inner(self) -> Path:
+        """Where `--prices` puts what it stores."""
+        return self.folder / "demos" / self.prices.stem
+
+    @property
+    def server(self) -> EmbeddedServer:
+        return EmbeddedServer(self.inner / "postgres")
+
+    def start(self) -> subprocess.Popen[str]:
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("QUANT_MLOPS_", "DAGSTER_"))
+        }
+        command = [sys.executable, "-m", "quant_mlops", "--home", str(self.folder), "demo"]
+        return subprocess.Popen(
+            [*command, "--prices", str(self.prices), "--json"],
+            cwd=self.folder, env={**environment, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def finish(self) -> Run:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        process = self.start()
+        stdout, stderr = process.communicate(timeout=200)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert process.returncode == 0, stderr
+        return Run(json.loads(stdout), stderr, after.ru_utime - before.ru_utime)
+
+    def contents(self) -> dict[str, list[str]]:
+        """Return every table as sorted lines, without times, ids and paths of the run itself."""
+        server = self.server
+        server.start()
+        try:
+            with Database(server.url()) as database:
+                return dict(_tables(database))
+        finally:
+            server.release()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A demonstration that ended well."""
+
+    document: dict[str, Any]
+    stderr: str
+    processor_seconds: float
+
+
+def _tables(database: Database) -> Iterator[tuple[str, list[str]]]:
+    columns: dict[str, list[str]] = {}
+    for table, column, kind in database.fetch_all(
+        """
+        SELECT table_name, column_name, data_type FROM information_schema.columns
+        WHERE table_schema = 'public' ORDER BY table_name, ordinal_position
+        """
+    ):
+        kept = columns.setdefault(table, [])
+        identity = column.endswith("_id") and kind in ("uuid", "bigint")
+        if not identity and column not in WHEN_IT_RAN | WHERE_IT_RAN and column != "id":
+            kept.append(column)
+    for table, kept in columns.items():
+        # What a killed training leaves behind, as it should.
+        where = "WHERE status = 'completed'" if table == "model_training_runs" else ""
+        names = ", ".join(f'"{name}"' for name in kept)
+        rows = database.fetch_all(f"SELECT {names} FROM {table} {where}")  # type: ignore[arg-type]
+        yield table, sorted(_line(row) for row in rows)
+
+
+def _line(row: tuple[Any, ...]) -> str:
+    text = json.dumps([_without_ids(value) for value in row], default=str, sort_keys=True)
+    return UUID.sub("uuid", text)
+
+
+def _without_ids(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_ids(v) for k, v in value.items() if not k.endswith("_id")}
+    return value
+
+
+@contextmanager
+def fresh_home(prices: Path) -> Iterator[Home]:
+    folder = Path(tempfile.mkdtemp(prefix="qm-demo-"))
+    folder.chmod(0o755)
+    home = Home(folder, prices)
+    try:
+        yield home
+    finally:
+        home.server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def home(price_file: Path) -> Iterator[Home]:
+    with fresh_home(price_file) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home: Home) -> Run:
+    return home.finish()
+
+
+@pytest.fixture(scope="module")
+def expected(home: Home, undisturbed: Run) -> dict[str, list[str]]:
+    assert undisturbed.document
+    return home.contents()
+
+
+def test_the_document_says_what_was_done(undisturbed: Run, home: Home) -> None:
+    document = undisturbed.document
+    assert document["prices"]["rows"] == SESSIONS * TICKERS
+    assert document["features"]["events"] > 0
+    assert set(document["snapshot"]) >= {"id", "fingerprint", "rows"}
+    assert re.fullmatch("[0-9a-f]{64}", document["snapshot"]["fingerprint"])
+    assert set(document["model"]) >= {"name", "version", "model_id", "metrics"}
+    assert {"ic_mean_test", "sharpe_ratio_backtest"} <= set(document["model"]["metrics"])
+    monitoring = document["monitoring"]
+    assert monitoring["sessions"] == SESSIONS // 4
+    assert date.fromisoformat(monitoring["first"]) < date.fromisoformat(monitoring["last"])
+    assert set(document["alerts"]) == {"info", "warning", "severe", "critical"}
+    assert document["retrains"] >= 1
+    assert document["retrains"] == sum(document["retrain_verdicts"].values())
+    assert Path(document["report"]).is_relative_to(home.inner)
+    assert "</html>" in Path(document["report"]).read_text()
+    assert {"prices", "features", "training", "monitoring", "report", "total"} <= set(
+        document["seconds"]
+    )
+    assert document["database"]["server"]
+    assert document["database"]["timescaledb"] is None
+
+
+def test_progress_goes_to_standard_error_a_line_a_stage(undisturbed: Run) -> None:
+    lines = undisturbed.stderr.splitlines()
+    stages = [line.partition(":")[0] for line in lines]
+    assert list(dict.fromkeys(stages)) == STAGES
+    assert not re.search(r"\x1b|Traceback|[Ww]arning", undisturbed.stderr)
+
+
+def test_nothing_is_left_running(undisturbed: Run, home: Home) -> None:
+    assert undisturbed.document
+    assert not home.server.is_running()
+
+
+def test_a_second_run_stores_nothing_and_costs_less(
+    home: Home, undisturbed: Run, expected: dict[str, list[str]]
+) -> None:
+    again = home.finish()
+    assert again.processor_seconds < undisturbed.processor_seconds
+    for key in ("prices", "features", "snapshot", "model", "monitoring", "alerts", "retrains"):
+        assert again.document[key] == undisturbed.document[key], key
+    assert "retraining" not in again.document["seconds"]
+    found = home.contents()
+    for table, lines in expected.items():
+        assert found[table] == lines, table
+
+
+def test_another_home_gives_the_same_and_a_second_demo_in_it_is_refused(
+    price_file: Path, undisturbed: Run, expected: dict[str, list[str]]
+) -> None:
+    with fresh_home(price_file) as other:
+        first = other.start()
+        wait_for(first, "features")
+        second = other.start()
+        _, refusal = second.communicate(timeout=100)
+        assert second.returncode == 1
+        assert refusal.splitlines()[-1] == (
+            f"error: another demonstration is running in {other.inner}; wait for it, or give "
+            f"another --home"
+        )
+        stdout, stderr = first.communicate(timeout=200)
+        assert first.returncode == 0, stderr
+        document = json.loads(stdout)
+        assert document["snapshot"]["fingerprint"] == undisturbed.document["snapshot"]["fingerprint"]
+        assert document["model"]["digest"] == undisturbed.document["model"]["digest"]
+        found = other.contents()
+    for table, lines in expected.items():
+        assert found[table] == lines, table
+
+
+def wait_for(process: subprocess.Popen[str], stage: str) -> None:
+    """Read standard error up to the line of a stage."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith(f"{stage}:"):
+            return
+    raise AssertionError(f"{stage} was never reached: {seen}")
+
+
+INTERRUPTIONS = [
+    ("prices", 0.1, signal.SIGINT),
+    ("features", 0.3, signal.SIGKILL),
+    ("features", 0.2, "postmaster"),
+    ("training", 0.4, signal.SIGTERM),
+    ("training", 0.6, signal.SIGKILL),
+    ("monitoring", 0.5, signal.SIGINT),
+    ("monitoring", 0.9, signal.SIGKILL),
+    ("retraining", 0.2, signal.SIGKILL),
+    ("report", 0.1, signal.SIGINT),
+]
+
+
+def test_however_it_is_interrupted_the_next_run_goes_on_to_the_same_end(
+    price_file: Path, expected: dict[str, list[str]]
+) -> None:
+    with fresh_home(price_file) as other:
+        for stage, seconds, what in INTERRUPTIONS:
+            process = other.start()
+            wait_for(process, stage)
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                interrupt(process, other, what)
+            _, stderr = process.communicate(timeout=60)
+            assert "Traceback" not in stderr, (stage, what, stderr)
+            check_end(process.returncode, stderr, other, (stage, what))
+        other.finish()
+        assert not other.server.is_running()
+        found = other.contents()
+    for table, lines in expected.items():
+        assert found[table] == lines, table
+
+
+def interrupt(process: subprocess.Popen[str], home: Home, what: signal.Signals | str) -> None:
+    if isinstance(what, signal.Signals):
+        process.send_signal(what)
+        return
+    lock = home.server.placement.data / "postmaster.pid"
+    os.kill(int(lock.read_text().partition("\n")[0]), signal.SIGKILL)
+
+
+def check_end(status: int, stderr: str, home: Home, case: object) -> None:
+    *_, last = stderr.splitlines() or [""]
+    if status == 0:
+        return  # it was done before the signal came
+    if status == -signal.SIGKILL:
+        return
+    if status == 130:
+        assert last == "error: interrupted; run the same command again to go on", case
+        assert not home.server.is_running(), case
+        return
+    assert status == 1, (case, stderr)
+    assert last.startswith("error: "), (case, stderr)
