@@ -76,7 +76,7 @@ constraints: ## Resolve every dependency anew and write constraints.txt
 	if grep -v '^[A-Za-z0-9._-]*==[A-Za-z0-9._-]*$$' "$$folder/freeze"; then \
 		echo "error: the lines above are no plain versions" >&2; exit 1; \
 	fi && \
-	{ sed -n '/^#/p' constraints.txt; LC_ALL=C sort -f "$$folder/freeze"; } > "$$folder/new" && \
+	{ sed -n '/^#/p' constraints.txt; LC_ALL=C sort -f -t= -k1,1 "$$folder/freeze"; } > "$$folder/new" && \
 	cp "$$folder/new" constraints.txt
 
 .PHONY: clean

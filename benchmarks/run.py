@@ -73,15 +73,21 @@ def write_results(runs: dict[str, dict[str, Any]], prices: Path | None) -> Path:
             "processors": os.cpu_count(),
             "python": platform.python_version(),
         },
-        **{
-            name: {key: run[key] for key in ("seconds", "prices", "features", "database")}
-            for name, run in runs.items()
-        },
+        **{name: _measured(run) for name, run in runs.items()},
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"demo-{now:%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     return path
+
+
+def _measured(run: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "seconds": run["seconds"],
+        "price_rows": run["prices"]["rows"],
+        "feature_events": run["features"]["events"],
+        "database": run["database"],
+    }
 
 
 def _seconds(value: float | None) -> str:

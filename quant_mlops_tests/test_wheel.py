@@ -116,9 +116,7 @@ def test_the_demonstration_runs_from_the_wheel(
         lines += [f"{day},T{n},{closes[i, n]:.4f}" for n in range(6)]
     prices = installed.folder / "tiny.csv"
     prices.write_text("\n".join(lines) + "\n")
-    done = installed.run(
-        "--home", installed.folder / "home", "demo", "--prices", prices, "--json"
-    )
+    done = installed.run("--home", installed.folder / "home", "demo", "--prices", prices, "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["prices"]["rows"] == 210 * 6

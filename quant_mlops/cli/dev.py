@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import FrameType
 
@@ -14,8 +15,10 @@ import click
 from quant_mlops.cli.output import say
 from quant_mlops.cli.workspace import open_workspace
 
-STOP_SECONDS = 20
 STOPS = (signal.SIGINT, signal.SIGTERM)
+POLL_SECONDS = 0.2
+# Each harder than the one before, and the seconds it is given.
+ENDINGS = ((signal.SIGINT, 12.0), (signal.SIGTERM, 6.0), (signal.SIGKILL, 6.0))
 
 
 @click.command(epilog="Example: quant-mlops dev --port 3000")
@@ -45,26 +48,25 @@ def _run_until_stopped(command: list[str]) -> int:
     int
         Its exit status; 0 if it was we who were told to stop.
     """
-    stopped = False
+    stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
         del number, frame
-        stopped = True
-        _signal_group(process, signal.SIGINT)
+        stopped.set()
 
     # Set before the child exists: it would inherit an ignored signal, and not one handled here.
     previous = {number: signal.signal(number, stop) for number in STOPS}
     process = subprocess.Popen(command, env=dict(os.environ), start_new_session=True)
     try:
-        status = process.wait()
+        while process.poll() is None and not stopped.wait(POLL_SECONDS):
+            pass
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            if not _signal_group(process, number) or _group_ends(process, STOP_SECONDS):
+        for number, seconds in ENDINGS:
+            if not _signal_group(process, number) or _group_ends(process, seconds):
                 break
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 0 if stopped else status
+    return 0 if stopped.is_set() else process.wait()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
@@ -84,5 +86,5 @@ def _group_ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
             os.killpg(process.pid, 0)
         except ProcessLookupError:
             return True
-        time.sleep(0.1)
+        time.sleep(POLL_SECONDS)
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
 )
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import OperationalError
 
 from quant_mlops.database import Database
 from quant_mlops.database.access import ServerAccess, require_dagster_url
@@ -107,14 +110,27 @@ def open_instance() -> Iterator[dg.DagsterInstance]:
 
     By default dagster-postgres opens a connection for every statement, which is most of what a
     range run would spend.
+
+    Raises
+    ------
+    ServerUnavailableError
+        The storage stopped answering in the meantime.
     """
-    with dg.DagsterInstance.get() as instance:
-        instance.optimize_for_webserver(
-            statement_timeout=STATEMENT_TIMEOUT_MS,
-            pool_recycle=POOL_RECYCLE_SECONDS,
-            max_overflow=4,
-        )
-        yield instance
+    # It prints the traceback of what is raised as well.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    try:
+        with dg.DagsterInstance.get() as instance:
+            instance.optimize_for_webserver(
+                statement_timeout=STATEMENT_TIMEOUT_MS,
+                pool_recycle=POOL_RECYCLE_SECONDS,
+                max_overflow=4,
+            )
+            yield instance
+    except (OperationalError, DagsterPostgresException) as error:
+        reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        raise ServerUnavailableError(
+            f"Dagster's storage stopped answering: {reason}; run the same command again to go on"
+        ) from error
 
 
 def fail_abandoned_runs(instance: dg.DagsterInstance) -> int:

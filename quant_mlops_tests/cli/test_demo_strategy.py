@@ -1,0 +1,112 @@
+"""Which home and which strategy `demo` takes, before it runs anything."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quant_mlops.demonstration import bundled_strategies, write_demonstration_strategy
+from quant_mlops.errors import StrategyError
+from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.settings import load_settings
+from quant_mlops.strategy import read_strategy
+
+MONITORED_OF_LONG = 252
+
+
+def write_prices(
+    path: Path, calendar: TradingCalendar, sessions: int, *, volume: bool = False
+) -> Path:
+    days = calendar.sessions(date(2015, 1, 2), date(2024, 12, 31))[:sessions]
+    lines = ["date,ticker,close,volume" if volume else "date,ticker,close"]
+    for n, day in enumerate(days):
+        lines += [f"{day},{ticker},{50 + n % 7}{',9' * volume}" for ticker in ("AAA", "BBB")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_strategies_of_the_user_are_not_those_of_the_demonstration(
+    empty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, price_file: Path
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(tmp_path / "mine"))
+    # Both end where a storage for Dagster is needed, after strategy and home were chosen.
+    empty.fails("demo")
+    assert os.environ["QUANT_MLOPS_STRATEGIES"] == str(bundled_strategies())
+    empty.fails("demo", "--prices", price_file)
+    own = tmp_path / "home" / "strategies"
+    assert os.environ["QUANT_MLOPS_STRATEGIES"] == str(own)
+    assert [path.name for path in own.iterdir()] == ["demo_twelve.toml"]
+
+
+def test_each_price_file_has_a_home_of_its_own_beside_the_embedded_server(
+    shell: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "my prices.csv"
+    file.write_text("")
+    shell.fails("--home", tmp_path / "home", "demo", "--prices", file)
+    assert os.environ["QUANT_MLOPS_HOME"] == str(tmp_path / "home" / "demos" / "my_prices")
+
+
+def test_on_a_server_of_the_users_there_is_one_home(empty: Any, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        f"QUANT_MLOPS_DATABASE_URL={os.environ.pop('QUANT_MLOPS_DATABASE_URL')}\n"
+    )
+    file = tmp_path / "prices.csv"
+    file.write_text("")
+    empty.fails("demo", "--prices", file)
+    assert os.environ["QUANT_MLOPS_HOME"] == str(tmp_path / "home")
+
+
+def test_any_path_is_one_that_the_strategy_finds_again(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    file = write_prices(tmp_path / 'we"ird \\ ünïcode' / "p.csv", calendar, 210)
+    settings = load_settings(tmp_path)
+    name = write_demonstration_strategy(settings, file, calendar="XNYS")
+    strategy = read_strategy(settings.home / "strategies" / f"{name}.toml")
+    assert strategy.name == name == "demo_p"
+    assert Path(strategy.prices.file) == file
+
+
+def test_a_short_history_is_refused_with_what_is_needed(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, 199)
+    with pytest.raises(StrategyError, match=r"p\.csv holds 199 sessions .* at least 200"):
+        write_demonstration_strategy(load_settings(tmp_path), file, calendar="XNYS")
+    assert not (tmp_path / ".quant_mlops").exists()
+
+
+@pytest.mark.parametrize("sessions", [200, 320, 759, 760, 1500])
+@pytest.mark.parametrize("volume", [False, True])
+def test_windows_fit_the_history_and_features_its_columns(
+    tmp_path: Path, calendar: TradingCalendar, sessions: int, volume: bool
+) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, sessions, volume=volume)
+    settings = load_settings(tmp_path)
+    name = write_demonstration_strategy(settings, file, calendar="XNYS")
+    strategy = read_strategy(settings.home / "strategies" / f"{name}.toml")
+    days = calendar.sessions(date(2015, 1, 2), date(2024, 12, 31))[:sessions]
+    monitored = MONITORED_OF_LONG if sessions >= 760 else sessions // 4
+    assert strategy.monitoring.first_session == days[-monitored].item()
+    assert strategy.monitoring.last_session == days[-1].item()
+    names = strategy.features.names
+    assert ("volume_ratio" in names) is volume
+    assert ("momentum_12_1" in names) is (sessions >= 760)
+    training = strategy.training
+    held_out = training.val_sessions + training.test_sessions + 2 * training.embargo_sessions
+    assert held_out < (sessions - monitored - (252 if sessions >= 760 else 21)) * 2 / 3
+
+
+def test_a_long_file_name_gives_a_name_that_the_tables_take(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    file = write_prices(tmp_path / f"{'Ünï-long.name ' * 9}.csv", calendar, 200)
+    settings = load_settings(tmp_path)
+    name = write_demonstration_strategy(settings, file, calendar="XNYS")
+    assert read_strategy(settings.home / "strategies" / f"{name}.toml").name == name

@@ -1,0 +1,149 @@
+"""`dev`: the UI with the graph and a running schedule, and nothing left when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+
+from quant_mlops.database.embedded import EmbeddedServer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
+]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_SECONDS, STOP_SECONDS, POLL_SECONDS = 120, 30, 0.2
+MARK = "QM_TEST_MARK"
+
+
+@dataclass
+class Development:
+    """A running `quant-mlops dev`; every process it starts carries a mark."""
+
+    home: Path
+    port: int
+    mark: str
+    process: subprocess.Popen[str]
+
+    def get(self, path: str, document: object = None) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        if document is not None:
+            request.data = json.dumps(document).encode()
+            request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def wait_for(self, question: str) -> Any:
+        """Ask until the server answers with the code location loaded."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.process.communicate()
+            try:
+                self.get("/server_info")
+                data = self.get("/graphql", {"query": question})["data"]
+                if data["workspaceOrError"]["locationEntries"][0]["loadStatus"] == "LOADED":
+                    return data
+            except (URLError, ConnectionError, TimeoutError, IndexError, KeyError):
+                pass
+            time.sleep(POLL_SECONDS)
+        raise AssertionError(f"no answer within {START_SECONDS} s")
+
+    def processes(self) -> set[int]:
+        """Return the ids of the processes that carry the mark."""
+        found = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes():
+                    found.add(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def development(request: pytest.FixtureRequest) -> Iterator[Development]:
+    home = Path(tempfile.mkdtemp(prefix="qm-dev-"))
+    home.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mark = uuid.uuid4().hex
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("QUANT_MLOPS_", "DAGSTER_"))
+    }
+    log = (home / "log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quant_mlops", "--home", str(home), "dev", "--port", str(port)],
+        cwd=home, env={**environment, "PYTHONPATH": str(REPOSITORY), MARK: mark},
+        stdout=log, stderr=log, text=True,
+    )  # fmt: skip
+    made = Development(home, port, mark, process)
+    yield made
+    for pid in made.processes():
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    log.close()
+    EmbeddedServer(home / "postgres").stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+QUESTION = """
+{
+  workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } }
+  assetNodes { assetKey { path } dependencyKeys { path } }
+  repositoriesOrError { ... on RepositoryConnection { nodes {
+    schedules { name scheduleState { status } }
+    sensors { name sensorState { status } }
+  } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+}
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_it_serves_the_graph_and_stops_without_a_trace(
+    development: Development, stop: signal.Signals
+) -> None:
+    data = development.wait_for(QUESTION)
+
+    (entry,) = data["workspaceOrError"]["locationEntries"]
+    assert entry["name"] == "quant_mlops"
+    nodes = {"/".join(n["assetKey"]["path"]): n["dependencyKeys"] for n in data["assetNodes"]}
+    assert len(nodes) == 11
+    assert nodes["momentum/feature_events"] == [{"path": ["momentum", "price_bars"]}]
+    (repository,) = data["repositoriesOrError"]["nodes"]
+    assert [(s["name"], s["scheduleState"]["status"]) for s in repository["schedules"]] == [
+        ("momentum_daily_schedule", "RUNNING")
+    ]
+    assert {s["sensorState"]["status"] for s in repository["sensors"]} == {"RUNNING"}
+    assert len(development.processes()) > 3
+    server = EmbeddedServer(development.home / "postgres")
+    assert server.is_running()
+
+    started = time.monotonic()
+    development.process.send_signal(stop)
+    status = development.process.wait(STOP_SECONDS)
+    assert time.monotonic() - started < STOP_SECONDS
+    assert status == 0, (development.home / "log").read_text()
+    assert development.processes() == set()
+    assert not server.is_running()
+    assert "Traceback" not in (development.home / "log").read_text()
