@@ -36,6 +36,7 @@ from quant_mlops.training.snapshot import collect_snapshot
 from quant_mlops.training.snapshot_files import Snapshot, store_snapshot
 
 Sessions = npt.NDArray[np.datetime64]
+BULK_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIn
         pc.less_equal(batch.bars["session"], pa.scalar(last, pa.date32())),
     )
     written = write_bars(context.database, batch.bars.filter(wanted), source=batch.source)
+    if written.stored >= BULK_ROWS:
+        context.database.execute("ANALYZE price_bars")
     return PricesIngested(batch, written, write_quarantine(batch, context.settings.reports_folder))
 
 
@@ -152,14 +155,20 @@ def compute_features(
     context: StrategyContext, first: date, last: date
 ) -> Iterator[FeaturesWritten]:
     """Compute the strategy's features over a range of sessions and store what is new."""
-    return write_computed_features(
+    stored = 0
+    for written in write_computed_features(
         context.store,
         context.calendar,
         context.strategy.definitions,
         first=first,
         last=last,
         as_of=datetime.now(UTC),
-    )
+    ):
+        stored += written.result.stored
+        yield written
+    if stored >= BULK_ROWS:
+        # The planner should not wait for the server to notice that the table has grown.
+        context.database.execute("ANALYZE feature_events")
 
 
 def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:

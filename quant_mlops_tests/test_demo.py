@@ -235,8 +235,8 @@ def test_another_home_gives_the_same_and_a_second_demo_in_it_is_refused(
         _, refusal = second.communicate(timeout=100)
         assert second.returncode == 1
         assert refusal.splitlines()[-1] == (
-            f"error: another demonstration is running in {other.inner}; wait for it, or give "
-            f"another --home"
+            f"error: another demonstration, or `quant-mlops dev`, is running in {other.inner}; end "
+            f"it, or give another --home"
         )
         stdout, stderr = first.communicate(timeout=200)
         assert first.returncode == 0, stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from quant_mlops.pipeline import StrategyContext
 from quant_mlops.settings import Settings, load_settings
 
 HOME_VARIABLE, STRATEGIES_VARIABLE = "QUANT_MLOPS_HOME", "QUANT_MLOPS_STRATEGIES"
+DEFAULT_HOME = ".quant_mlops"
 
 
 @click.command(epilog="Example: quant-mlops demo --prices my_prices.csv")
@@ -111,10 +114,19 @@ def demo(prices: Path | None, calendar: str, as_json: bool) -> None:
             ("stage", "seconds"), [(stage, f"{spent:.1f}") for stage, spent in seconds.items()]
         )
         say(f"report: {result.report}")
-        command = shlex.join(["quant-mlops", "--home", str(settings.home), "dev"])
-        say(f"to look around in Dagster: {command}")
+        say(f"to look around in Dagster: {_dev_command(settings)}")
 
     emit(document, as_json=as_json, show=show)
+
+
+def _dev_command(settings: Settings) -> str:
+    """Return how to serve the home that was filled, from the folder the user is in."""
+    program = "quant-mlops"
+    if shutil.which(program) is None:
+        script = Path(sys.executable).with_name(program)
+        program = os.path.relpath(script) if script.is_relative_to(Path.cwd()) else str(script)
+    home = [] if settings.home == Path.cwd() / DEFAULT_HOME else ["--home", str(settings.home)]
+    return shlex.join([program, *home, "dev"])
 
 
 def _settings_for(prices: Path) -> Settings:

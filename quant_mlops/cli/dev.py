@@ -27,6 +27,7 @@ ENDINGS = ((signal.SIGINT, 12.0), (signal.SIGTERM, 6.0), (signal.SIGKILL, 6.0))
 def dev(port: int, host: str) -> None:
     """Serve the graph, its schedules and its sensors in Dagster's UI."""
     with open_workspace() as (settings, access):
+        from quant_mlops.orchestration.home_lock import hold_home
         from quant_mlops.orchestration.instance import prepare_environment, workspace_yaml
 
         prepare_environment(settings, access)
@@ -34,8 +35,9 @@ def dev(port: int, host: str) -> None:
             sys.executable, "-m", "dagster", "dev",
             "-w", str(workspace_yaml()), "-h", host, "-p", str(port),
         ]  # fmt: skip
-        say(f"Dagster: http://{host}:{port}, home {settings.home}; stop with Ctrl-C")
-        status = _run_until_stopped(command)
+        with hold_home(settings.home):
+            say(f"Dagster: http://{host}:{port}, home {settings.home}; stop with Ctrl-C")
+            status = _run_until_stopped(command)
     if status:
         raise click.ClickException(f"Dagster ended with status {status}; its last lines say why")
 

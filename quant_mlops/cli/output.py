@@ -22,9 +22,9 @@ json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
 
-
 COUNT = click.IntRange(min=1)
 WIDTH_OF_FILES = 240
+UNBROKEN = (date, int, float, type(None))
 
 
 def emit(document: Any, *, as_json: bool, show: Callable[[], None]) -> None:
@@ -43,8 +43,10 @@ def print_table(
         click.echo("nothing to show")
         return
     table = Table(title=title or None, title_justify="left", header_style="bold")
-    for name in header:
-        table.add_column(name, overflow="fold")
+    for column, name in enumerate(header):
+        # A date or a number that is broken over two lines cannot be read.
+        whole = all(type(row[column]) in UNBROKEN for row in rows)
+        table.add_column(name, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     _print(table)

@@ -127,9 +127,9 @@ class DriftMonitor:
         """Return the instant at which a session is judged."""
         return self.calendar.close_time(session) + self.evaluation_lag
 
-    def calculate_metrics(self, day: date) -> DriftMetrics:
+    def calculate_metrics(self, date: date) -> DriftMetrics:
         """Return the metrics of one session as they were known when it was judged."""
-        return self.calculate_range(day, day)[0]
+        return self.calculate_range(date, date)[0]
 
     def calculate_range(self, first: date, last: date) -> list[DriftMetrics]:
         """Return the metrics of every session in a range, set-based.
@@ -223,13 +223,13 @@ class DriftMonitor:
             cursor.executemany(query("insert_drift_metrics"), rows)
             return MetricsWritten(len(rows), cursor.rowcount)
 
-    def run_daily(self, day: date | None = None) -> DriftMetrics:
+    def run_daily(self, date: date | None = None) -> DriftMetrics:
         """Calculate and store a session's metrics, by default the newest that can be judged."""
-        if day is None:
+        if date is None:
             row = self.database.fetch_one("SELECT clock_timestamp()")
             assert row is not None
-            day = self.calendar.session_of(row[0] - self.evaluation_lag)
-        metrics = self.calculate_metrics(day)
+            date = self.calendar.session_of(row[0] - self.evaluation_lag)
+        metrics = self.calculate_metrics(date)
         self.save_metrics(metrics)
         return metrics
 

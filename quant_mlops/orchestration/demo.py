@@ -6,7 +6,6 @@ request answered, and resumes a strategy that its alerts have reduced or paused.
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from quant_mlops.alerts.states import current_state, resume
 from quant_mlops.errors import SettingsError
 from quant_mlops.market.price_checks import Defect
 from quant_mlops.orchestration.assets.market import DEFECTS, NOTES, QUARANTINE
+from quant_mlops.orchestration.home_lock import hold_home
 from quant_mlops.orchestration.instance import fail_abandoned_runs, open_instance, run_job
 from quant_mlops.orchestration.jobs import TRAINING
 from quant_mlops.orchestration.resources import Server
@@ -80,7 +80,7 @@ class DemoRun:
                 f"strategy {strategy.name} has no monitoring.last_session, and a replay needs to "
                 f"know where to end; set it, or use `quant-mlops dev` for a live strategy"
             )
-        with _only_one(self.context.settings.home), open_instance() as instance:
+        with hold_home(self.context.settings.home), open_instance() as instance:
             fail_abandoned_runs(instance)
             self.instance = instance
             history = (strategy.first_partition, last)
@@ -172,17 +172,3 @@ def _reviews(context: StrategyContext, first: date, last: date) -> Iterator[tupl
     for start in range(0, len(sessions), REVIEW_SESSIONS):
         stretch = sessions[start : start + REVIEW_SESSIONS]
         yield stretch[0].item(), stretch[-1].item()
-
-
-@contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """Hold the home for one replay; the kernel gives it up when the process ends."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "demo.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"another demonstration is running in {home}; wait for it, or give another --home"
-            ) from None
-        yield
