@@ -263,9 +263,8 @@ INTERRUPTIONS = [
     ("prices", 0.1, signal.SIGINT),
     ("features", 0.3, signal.SIGKILL),
     ("features", 0.2, "postmaster"),
-    ("training", 0.4, signal.SIGTERM),
-    ("training", 0.6, signal.SIGKILL),
-    ("monitoring", 0.8, signal.SIGKILL),
+    ("training", 0.5, signal.SIGKILL),
+    ("monitoring", 0.8, signal.SIGTERM),
     ("retraining", 0.2, signal.SIGKILL),
 ]
 
