@@ -49,10 +49,13 @@ def compute_feature(
     pyarrow.Table
         Rows in the schema of `features.rows`, sorted by series and time; none where undefined,
         or null where the definition allows missing values and the session has a bar.
-        The ingest time is that of the newest bar in the window, plus the definition's lag.
+        The ingest time is that of the newest bar in the window, or the close of the session if
+        that is later, plus the definition's lag.
     """
     values = definition.function(panel)
     known = trailing_maximum(panel.known_at, definition.lookback + 1)
+    # A value that skips the newest bars is about a session without one, and not known before it.
+    earliest = np.maximum(known, panel.event_times[:, None])
     rows = panel.tail(first)
     stored = np.isfinite(values[rows])
     if definition.allows_missing:
@@ -72,7 +75,7 @@ def compute_feature(
             "feature_name": pa.repeat(definition.name, count),
             "feature_version": pa.array(np.full(count, definition.version, dtype=np.int32)),
             "event_time": pa.array(panel.event_times[sessions]).cast(INSTANT),
-            "ingest_time": pa.array(known[sessions, entities] + lag).cast(INSTANT),
+            "ingest_time": pa.array(earliest[sessions, entities] + lag).cast(INSTANT),
             "value_double": pa.array(found, mask=~np.isfinite(found)),
             "value_json": pa.nulls(count, pa.string()),
         },

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +10,10 @@ import pytest
 from quant_mlops.database import Database
 from quant_mlops.errors import FeatureLogicChangedError
 from quant_mlops.features import FeatureStore, builtin, feature
-from quant_mlops.features.computation import write_computed_features
+from quant_mlops.features.computation import compute_feature, write_computed_features
 from quant_mlops.features.definition import definitions_in
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.panel import FIELDS, Panel
 from quant_mlops.market.price_bars import write_bars
 
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -229,3 +231,20 @@ def test_history_that_the_calendar_does_not_reach_is_no_error(
     )
     assert stored == {"price@1": 1, "ret_5d@1": 0}
     assert compute(store, calendar, FIRST, LAST, definitions=[]) == {}
+
+
+def test_no_value_is_known_before_its_session_closed_even_where_the_bar_is_missing() -> None:
+    sessions = np.arange("2020-01-01", "2021-04-01", dtype="datetime64[D]")
+    events = sessions.astype("datetime64[us]").astype(np.int64)
+    close = np.linspace(100.0, 200.0, len(sessions))[:, None]
+    close[400] = np.nan
+    known_at = np.where(np.isnan(close), 0, events[:, None] + 60_000_000)
+    panel = Panel(
+        sessions, events, ("GAP",), MappingProxyType(dict.fromkeys(FIELDS, close)), known_at
+    )
+    rows = compute_feature(panel, builtin.momentum_12_1, first=sessions[300])
+    event, ingest = (
+        rows[name].cast(pa.int64()).to_numpy() for name in ("event_time", "ingest_time")
+    )
+    assert events[400] in event
+    assert (ingest >= event).all()
