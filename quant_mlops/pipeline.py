@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
 from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor, MetricsWritten
 from quant_mlops.errors import EmptySnapshotError, MarketDataError
 from quant_mlops.features.computation import FeaturesWritten, write_computed_features
+from quant_mlops.features.corrections import write_revised_features
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.instants import EPOCH
 from quant_mlops.market.bundled import sample_prices
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.price_bars import BarsWritten, write_bars
@@ -37,6 +39,8 @@ from quant_mlops.training.snapshot_files import Snapshot, store_snapshot
 
 Sessions = npt.NDArray[np.datetime64]
 BULK_ROWS = 100_000
+# A row is stamped when it is written and seen when its transaction ends, which may be later.
+STILL_UNCOMMITTED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -106,22 +110,37 @@ class PricesIngested:
 def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIngested:
     """Store the bars of a range of sessions from the strategy's price file.
 
-    The whole file is read and checked each time; what is rejected or flagged goes to a file in
-    the reports folder.
+    Restatements of earlier sessions that became known since the session before the range are
+    part of it. The whole file is read and checked each time; what is rejected or flagged goes to
+    a file in the reports folder.
     """
     strategy = context.strategy
     with price_file(strategy) as path:
         batch = read_price_file(
             path, calendar=context.calendar, availability_lag=strategy.availability_lag
         )
-    wanted = pc.and_(
-        pc.greater_equal(batch.bars["session"], pa.scalar(first, pa.date32())),
-        pc.less_equal(batch.bars["session"], pa.scalar(last, pa.date32())),
-    )
+    wanted = _bars_of(batch.bars, context, first, last)
     written = write_bars(context.database, batch.bars.filter(wanted), source=batch.source)
     if written.stored >= BULK_ROWS:
         context.database.execute("ANALYZE price_bars")
     return PricesIngested(batch, written, write_quarantine(batch, context.settings.reports_folder))
+
+
+def _bars_of(bars: pa.Table, context: StrategyContext, first: date, last: date) -> pa.Array:
+    """Say which bars a load of some sessions takes: theirs, and news of the sessions before."""
+    calendar, sessions = context.calendar, bars["session"]
+    wanted = pc.and_(
+        pc.greater_equal(sessions, pa.scalar(first, pa.date32())),
+        pc.less_equal(sessions, pa.scalar(last, pa.date32())),
+    )
+    if len(calendar.sessions(calendar.first_day, first)) < 2:
+        return wanted
+    before = calendar.close_time(calendar.previous(first)) + context.strategy.availability_lag
+    restated = pc.and_(
+        pc.less(sessions, pa.scalar(first, pa.date32())),
+        pc.greater(bars["ingest_time"], pa.scalar(before, bars.schema.field("ingest_time").type)),
+    )
+    return pc.or_(wanted, restated)
 
 
 @contextmanager
@@ -155,7 +174,7 @@ def compute_features(
     context: StrategyContext, first: date, last: date
 ) -> Iterator[FeaturesWritten]:
     """Compute the strategy's features over a range of sessions and store what is new."""
-    stored = 0
+    stored, started = 0, context.database.now()
     for written in write_computed_features(
         context.store,
         context.calendar,
@@ -169,6 +188,40 @@ def compute_features(
     if stored >= BULK_ROWS:
         # The planner should not wait for the server to notice that the table has grown.
         context.database.execute("ANALYZE feature_events")
+    if first <= history_start(context):
+        _corrections_applied(context, started)
+
+
+def revise_features(context: StrategyContext) -> int:
+    """Store the revisions that changes of price bars lead to, and return how many.
+
+    Looked at is what was written since the last time, so that a run that failed or was left out
+    is made good by the next one.
+    """
+    until = context.database.now()
+    row = context.database.fetch_one(
+        "SELECT max(applied_until) FROM feature_corrections WHERE strategy_id = %s",
+        [context.strategy.name],
+    )
+    since = EPOCH if row is None or row[0] is None else row[0] - STILL_UNCOMMITTED
+    written = write_revised_features(
+        context.store,
+        context.calendar,
+        context.strategy.definitions,
+        since=since,
+        as_of=until,
+    )
+    stored = sum(done.result.stored for done in written)
+    _corrections_applied(context, until)
+    return stored
+
+
+def _corrections_applied(context: StrategyContext, until: datetime) -> None:
+    context.database.execute(
+        "INSERT INTO feature_corrections (strategy_id, applied_until) VALUES (%s, %s)"
+        " ON CONFLICT DO NOTHING",
+        [context.strategy.name, until],
+    )
 
 
 def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:

@@ -30,6 +30,7 @@ ROOMS = [
     "strategy",
     "demonstration",
     "pipeline",
+    "audits",
     "retraining",
     "reporting",
     "orchestration",

@@ -9,16 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from quant_mlops.cli.main import cli
-from quant_mlops.market.bundled import sample_prices
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import read_strategy
 
@@ -26,40 +23,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-FIRST_PRICE = date(2018, 1, 2)
 # Made by running, or a user's own.
 NOT_IN_THE_CHECKOUT = re.compile(
     r"^(\.quant_mlops|\.venv|\.env$|postgres|snapshots/|artifacts/|reports/|dagster/|strategies|"
     r"/var/lib|quant_mlops\.toml|my_)|[<*]|://|\bNNN_|\bverb_"
 )
-
-SMALL_STRATEGY = """\
-name = "momentum"
-horizon = 5
-
-[prices]
-file = "{prices}"
-
-[features]
-names = ["momentum_20d", "rsi_14", "vol_20d"]
-
-[training]
-window_sessions = 700
-val_sessions = 100
-test_sessions = 100
-embargo_sessions = 5
-
-[[training.learners]]
-name = "xgboost"
-params = {{ max_depth = 2, rounds = 20, patience = 5 }}
-
-[[training.learners]]
-name = "ridge"
-
-[monitoring]
-first_session = 2022-09-01
-last_session = 2022-12-28
-"""
 
 
 def blocks(language: str) -> list[str]:
@@ -77,9 +45,17 @@ def command_paths(command: click.Command, *path: str) -> Iterator[tuple[str, ...
 COMMANDS = set(command_paths(cli))
 
 
-@pytest.fixture
-def workplace() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Give a folder in which a small demonstration ran, and the environment for commands in it."""
+@dataclass(frozen=True)
+class Workplace:
+    """A folder in which the demonstration ran, what it printed, and how to run commands there."""
+
+    folder: Path
+    environment: dict[str, str]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def workplace() -> Iterator[Workplace]:
     # The system's user for PostgreSQL may not enter pytest's own temporary folders.
     folder = Path(tempfile.mkdtemp(prefix="qm-readme-"))
     folder.chmod(0o755)
@@ -95,16 +71,8 @@ def workplace() -> Iterator[tuple[Path, dict[str, str]]]:
     }
     environment["PATH"] = os.pathsep.join([str(programs), environment["PATH"]])
     environment["PYTHONPATH"] = str(REPOSITORY)
-    strategies = folder / ".quant_mlops" / "strategies"
-    strategies.mkdir(parents=True)
-    with sample_prices() as path:
-        table = pq.read_table(path)
-    prices = folder / "recent.parquet"
-    pq.write_table(table.filter(pc.greater_equal(table["date"], FIRST_PRICE)), prices)
-    (strategies / "momentum.toml").write_text(SMALL_STRATEGY.format(prices=prices))
     try:
-        run(["quant-mlops", "demo"], folder, environment)
-        yield folder, environment
+        yield Workplace(folder, environment, run(["quant-mlops", "demo"], folder, environment))
     finally:
         for home in (folder / ".quant_mlops", folder / "scratch"):
             subprocess.run(
@@ -125,8 +93,18 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_block_runs_in_order(workplace: tuple[Path, dict[str, str]]) -> None:
-    folder, environment = workplace
+def test_the_demonstration_prints_what_the_readme_shows(workplace: Workplace) -> None:
+    shown = re.findall(r"^│.*│$", README, re.MULTILINE)
+    assert len(shown) > 10
+    printed = {" ".join(line.split()) for line in workplace.printed.splitlines()}
+    differs = [line for line in shown if " ".join(line.split()) not in printed]
+    assert not differs, workplace.printed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_block_runs_in_order(workplace: Workplace) -> None:
+    folder, environment = workplace.folder, workplace.environment
     assert blocks("sh")
     assert len(blocks("python")) > 4
     # One file: a feature's logic is read from its source.

@@ -2,7 +2,6 @@
 -- one would put a jump into its returns, and counts as missing.
 SELECT ticker,
        array_agg(session),
-       array_agg(event_time),
        array_agg(ingest_time),
        array_agg(coalesce(open * (adj_close / close), open, 'NaN')),
        array_agg(coalesce(high * (adj_close / close), high, 'NaN')),

@@ -1,5 +1,6 @@
 -- One row for each offered series with anything stored in the range of time that is offered.
-SELECT o.entity_key, o.feature_name, o.feature_version, s.event_times, s.ingest_times, s.values
+SELECT o.entity_key, o.feature_name, o.feature_version, s.event_times, s.ingest_times, s.numbers,
+       s.documents
 FROM unnest(
     %(entities)s::text[], %(names)s::text[], %(versions)s::integer[],
     %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]
@@ -7,7 +8,8 @@ FROM unnest(
 CROSS JOIN LATERAL (
     SELECT array_agg(event_time) AS event_times,
            array_agg(ingest_time) AS ingest_times,
-           array_agg(coalesce(value_double, 'NaN')) AS values
+           array_agg(coalesce(value_double, 'NaN')) AS numbers,
+           count(value_json) AS documents
     FROM feature_events AS e
     WHERE e.entity_key = o.entity_key
       AND e.feature_name = o.feature_name

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import click
 
+from quant_mlops.cli.audits import arrival, leakage, parity, revise
 from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
 from quant_mlops.features.catalog import registered_features
@@ -89,6 +90,10 @@ def backfill(
     document = [dict(zip(("feature", "offered", "stored"), row, strict=True)) for row in rows]
     header = ("feature", "offered", "stored")
     emit(document, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+for _audit in (parity, leakage, arrival, revise):
+    features.add_command(_audit)
 
 
 def _rows(values: list[FeatureValue]) -> list[tuple[object, ...]]:

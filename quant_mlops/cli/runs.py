@@ -17,8 +17,8 @@ from quant_mlops.pipeline import (
     measure_feature_drift,
     raise_alerts,
     realise_returns,
+    revise_features,
 )
-from quant_mlops.reporting import write_strategy_report
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 
@@ -39,6 +39,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
             )
         prices = ingest_prices(work, day, day)
         stored = sum(done.result.stored for done in compute_features(work, day, day))
+        revised = revise_features(work)
         predictions = make_predictions(work, day, day)
         realise_returns(work, day, day)
         measure_feature_drift(work, day, day)
@@ -49,6 +50,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         "session": day,
         "bars_stored": prices.written.stored,
         "feature_events_stored": stored,
+        "feature_events_revised": revised,
         "predictions": predictions.offered,
         "metrics": judged,
         "new_alerts": response.alerts,
@@ -58,6 +60,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         ("session", day),
         ("bars stored", prices.written.stored),
         ("feature events stored", stored),
+        ("feature events revised by restated prices", revised),
         ("predictions", predictions.offered),
         ("IC", judged.ic),
         ("PSI", judged.psi),
@@ -74,5 +77,8 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
 def report(strategy_name: str | None, as_json: bool) -> None:
     """Write the HTML report of a strategy."""
     with open_strategy(strategy_name) as work:
+        # Matplotlib takes half a second to import, and no other command draws.
+        from quant_mlops.reporting import write_strategy_report
+
         path = write_strategy_report(work)
     emit({"report": path}, as_json=as_json, show=lambda: click.echo(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -100,6 +101,14 @@ class Database:
         finally:
             self._pool.putconn(connection)
 
+    def connect(self) -> psycopg.Connection[TupleRow]:
+        """Open a connection that does not belong to the pool; the caller closes it."""
+        connection = psycopg.connect(
+            self.conninfo, autocommit=True, connect_timeout=int(CONNECT_TIMEOUT)
+        )
+        _configure(connection)
+        return connection
+
     def _reach(self) -> None:
         """Open the pool; it would try again for long, so the first failure is looked at here."""
         try:
@@ -121,6 +130,13 @@ class Database:
         """Lend a connection inside one transaction: all of it is stored, or nothing."""
         with self.connection() as connection, connection.transaction():
             yield connection
+
+    def now(self) -> datetime:
+        """Return the time by the server's clock, the one by which rows are stamped."""
+        row = self.fetch_one("SELECT clock_timestamp()")
+        assert row is not None
+        moment: datetime = row[0]
+        return moment.astimezone(UTC)
 
     def execute(self, statement: LiteralString, parameters: Parameters = ()) -> int:
         """Run one statement and return how many rows it touched."""

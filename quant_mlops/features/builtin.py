@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from quant_mlops.features.definition import Values, feature
+from quant_mlops.features.logarithm import natural_log
 from quant_mlops.features.rolling import (
     lagged,
     trailing_deviation,
@@ -108,7 +109,7 @@ def zscore_20d(panel: Panel) -> Values:
 
 
 def _log_momentum(close: Values, sessions: int) -> Values:
-    log_price = np.log(np.ascontiguousarray(close))
+    log_price = natural_log(close)
     return log_price - lagged(log_price, sessions)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from quant_mlops.features.catalog import register_definitions
@@ -19,7 +20,7 @@ from quant_mlops.features.writing import write_rows
 from quant_mlops.instants import MICROSECOND
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.panel import Panel
-from quant_mlops.market.price_bars import read_panel
+from quant_mlops.market.price_history import PanelState, PriceHistory, read_price_history
 
 
 @dataclass(frozen=True)
@@ -31,38 +32,60 @@ class FeaturesWritten:
 
 
 def compute_feature(
-    panel: Panel, definition: FeatureDefinition, *, first: np.datetime64
+    prices: Panel | PriceHistory, definition: FeatureDefinition, *, first: np.datetime64
 ) -> pa.Table:
-    """Compute one feature over the sessions of a panel from `first` on.
+    """Compute one feature over the sessions of a panel, or of every panel there was, from `first`.
 
     Parameters
     ----------
-    panel : Panel
+    prices : Panel or PriceHistory
         Must begin `definition.lookback` sessions before `first`; a shorter panel gives missing
-        values, or other ones, at its start.
+        values, or other ones, at its start. A history gives, besides the value of each session
+        as it was first known, a revision for each later change within the window.
     definition : FeatureDefinition
+        A ticker's values must depend on its own bars alone.
     first : numpy.datetime64
         Earlier sessions serve as history only.
 
     Returns
     -------
     pyarrow.Table
-        Rows in the schema of `features.rows`, sorted by series and time; none where undefined,
-        or null where the definition allows missing values and the session has a bar.
-        The ingest time is that of the newest bar in the window, or the close of the session if
-        that is later, plus the definition's lag.
+        Rows in the schema of `features.rows`, by series and time within each state of the
+        prices; none where undefined, or null where the definition allows missing values and the
+        session has a bar.
+        The ingest time is when the newest bar in the window became known, or the close of the
+        session if that is later, plus the definition's lag. A revision may say what was known.
     """
-    values = definition.function(panel)
-    known = trailing_maximum(panel.known_at, definition.lookback + 1)
+    history = PriceHistory(prices) if isinstance(prices, Panel) else prices
+    window = definition.lookback + 1
+    in_turn = history.in_turn
     # A value that skips the newest bars is about a session without one, and not known before it.
-    earliest = np.maximum(known, panel.event_times[:, None])
-    rows = panel.tail(first)
-    stored = np.isfinite(values[rows])
+    earliest = np.maximum(trailing_maximum(in_turn.known_at, window), in_turn.event_times[:, None])
+    return pa.concat_tables(
+        _rows_of_state(state, earliest[:, state.columns], definition, first=first)
+        for state in history.states()
+    )
+
+
+def _rows_of_state(
+    state: PanelState,
+    earliest: npt.NDArray[np.int64],
+    definition: FeatureDefinition,
+    *,
+    first: np.datetime64,
+) -> pa.Table:
+    panel = state.panel
+    values = definition.function(panel)
+    changed = trailing_maximum(state.changed.astype(np.int64), definition.lookback + 1) > 0
+    said = (earliest >= state.begin) & (earliest < state.end)
+    revised = changed & (earliest < state.begin)
+    defined = np.isfinite(values)
     if definition.allows_missing:
-        stored |= panel.known_at[rows] > 0
-    sessions, entities = np.nonzero(stored)
-    order = np.lexsort((sessions, entities))
-    sessions, entities = sessions[order] + rows.start, entities[order]
+        defined |= panel.known_at > 0
+    known = np.where(revised, state.begin, earliest)
+    rows = panel.tail(first)
+    entities, sessions = np.nonzero((defined & (said | revised))[rows].T)
+    sessions = sessions + rows.start
     lag = definition.availability_lag // MICROSECOND
     count = len(sessions)
     found = values[sessions, entities]
@@ -75,7 +98,7 @@ def compute_feature(
             "feature_name": pa.repeat(definition.name, count),
             "feature_version": pa.array(np.full(count, definition.version, dtype=np.int32)),
             "event_time": pa.array(panel.event_times[sessions]).cast(INSTANT),
-            "ingest_time": pa.array(earliest[sessions, entities] + lag).cast(INSTANT),
+            "ingest_time": pa.array(known[sessions, entities] + lag).cast(INSTANT),
             "value_double": pa.array(found, mask=~np.isfinite(found)),
             "value_json": pa.nulls(count, pa.string()),
         },
@@ -106,7 +129,8 @@ def write_computed_features(
         Sessions to compute, both included; history before `first` is read as far back as the
         longest lookback needs.
     as_of : datetime
-        Prices as known then.
+        Prices as known then, every revision of them. A price that was written after the values
+        that should have been made of it leads to revisions known from then on.
     tickers : sequence of str, optional
         All by default.
 
@@ -119,7 +143,7 @@ def write_computed_features(
         return
     register_definitions(store.database, definitions)
     longest = max(definition.lookback for definition in definitions)
-    panel = read_panel(
+    history = read_price_history(
         store.database,
         calendar,
         first=_history_start(calendar, first, longest),
@@ -127,14 +151,15 @@ def write_computed_features(
         as_of=as_of,
         tickers=tickers,
     )
-    for definition in _computable(panel, definitions):
-        rows = compute_feature(panel, definition, first=np.datetime64(first))
+    for definition in _computable(history.in_turn, definitions):
+        rows = compute_feature(history, definition, first=np.datetime64(first))
         result = write_rows(
             store.database,
             rows,
             producer=store.producer,
             producer_version=store.producer_version,
             run_id=store.run_id,
+            belated=as_of,
         )
         yield FeaturesWritten(definition.key, result)
 

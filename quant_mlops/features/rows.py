@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +16,10 @@ import pyarrow.compute as pc
 from quant_mlops.errors import FeatureStoreError, InvalidValueError
 from quant_mlops.features.instants import INSTANT as INSTANT
 from quant_mlops.features.instants import column_as_utc
+from quant_mlops.features.values import value_columns
 
 KEY_COLUMNS = ("entity_key", "event_time")
+DOCUMENTS = "value_json"
 SERIES_COLUMNS = ("entity_key", "feature_name", "feature_version")
 SCHEMA = pa.schema(
     [
@@ -48,12 +51,13 @@ class WriteResult:
 def frame_to_rows(
     frame: Any, *, feature_version: int, ingest_time: datetime, zone: ZoneInfo
 ) -> pa.Table:
-    """Bring a frame into the stored form, sorted by series and time.
+    """Bring a frame into the stored form, its rows in their order.
 
     Parameters
     ----------
     frame : pyarrow.Table, pandas.DataFrame, or any object with the Arrow interface
-        Long: `entity_key, feature_name, event_time, value[, ingest_time, feature_version]`.
+        Long: `entity_key, feature_name, event_time, value[, ingest_time, feature_version,
+        value_json]`, where the last holds a JSON object as text where there is no number.
         Wide: `entity_key, event_time[, ingest_time]` and one column of numbers a feature; an
         empty cell of a wide frame is no row.
     feature_version : int
@@ -98,18 +102,44 @@ def frame_to_rows(
             "event_time": column_as_utc(table["event_time"], zone=zone),
             "ingest_time": ingest,
             "value_double": _numbers(table, "value"),
-            "value_json": pa.nulls(count, pa.string()),
+            "value_json": _documents(table),
         },
         schema=SCHEMA,
     )
     _refuse_null_keys(rows)
-    return sort_rows(rows)
+    return rows
 
 
-def sort_rows(rows: pa.Table) -> pa.Table:
-    """Sort by series and time, the order in which the index takes rows cheaply."""
-    keys = (*SERIES_COLUMNS, "event_time", "ingest_time")
-    return rows.sort_by([(key, "ascending") for key in keys])
+def _documents(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    if DOCUMENTS not in table.column_names:
+        return pa.nulls(table.num_rows, pa.string())
+    try:
+        column = table[DOCUMENTS].cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise InvalidValueError(
+            f"column {DOCUMENTS!r} holds {table[DOCUMENTS].type} and not text; give each document "
+            f"as JSON text"
+        ) from None
+    texts = column.to_pylist()
+    both = pc.and_(pc.is_valid(column), pc.is_valid(table["value"]))
+    if pc.any(both).as_py():
+        row = pc.index(both, True).as_py()
+        raise InvalidValueError(
+            f"row {row} has the number {table['value'][row].as_py()} and a document; leave one of "
+            f"them out"
+        )
+    return pa.array([None if text is None else _canonical(text) for text in texts], pa.string())
+
+
+def _canonical(text: str) -> str:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise InvalidValueError(f"{text!r} is no JSON: {error}; correct it") from None
+    stored = value_columns("a document", document)["value_json"]
+    if stored is None:
+        raise InvalidValueError(f"{text!r} is no JSON object; put numbers into the column 'value'")
+    return str(stored)
 
 
 def settle_missing(rows: pa.Table, allowed: Callable[[], Collection[tuple[str, int]]]) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,10 +21,11 @@ from quant_mlops.features.rows import (
     arrow_table,
     frame_to_rows,
     settle_missing,
-    sort_rows,
 )
-from quant_mlops.features.table import Vintage, point_in_time_table
+from quant_mlops.features.spine import read_spine
+from quant_mlops.features.table import point_in_time_table
 from quant_mlops.features.values import FeatureValue, value_columns
+from quant_mlops.features.vintage import Vintage
 from quant_mlops.features.writing import write_rows
 from quant_mlops.instants import from_microseconds, to_microseconds
 
@@ -101,7 +102,7 @@ class FeatureStore:
         event_time = as_utc(timestamp, zone=self.zone)
         event = np.array([to_microseconds(event_time)])
         ingest_time = (
-            self._now()
+            self.database.now()
             if availability_lag is None
             else from_microseconds(
                 available_times(event, availability_lag, calendar=self.calendar)[0]
@@ -119,7 +120,7 @@ class FeatureStore:
             for name, value in values.items()
         ]
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        return self._write(sort_rows(table)).stored
+        return self._write(table).stored
 
     def write_frame(
         self, frame: Any, *, feature_version: int = 1, availability_lag: Lag | None = None
@@ -130,7 +131,9 @@ class FeatureStore:
         ----------
         frame : pyarrow.Table, pandas.DataFrame, or any object with the Arrow interface
             Long: `entity_key, feature_name, event_time, value`; wide: `entity_key, event_time`
-            and a column a feature. Both may have `ingest_time`, long also `feature_version`.
+            and a column a feature. Both may have `ingest_time`, long also `feature_version`, and
+            `value_json` with a JSON object as text where there is no number. Sorted by series
+            and time it costs least.
         feature_version : int
             Where the frame does not say.
         availability_lag : timedelta or "next session open", optional
@@ -143,7 +146,7 @@ class FeatureStore:
         """
         table = arrow_table(frame)
         rows = frame_to_rows(
-            table, feature_version=feature_version, ingest_time=self._now(), zone=self.zone
+            table, feature_version=feature_version, ingest_time=self.database.now(), zone=self.zone
         )
         if availability_lag is not None and INGEST not in table.column_names:
             event = rows["event_time"].cast(pa.int64()).to_numpy()
@@ -151,7 +154,7 @@ class FeatureStore:
                 available_times(event, availability_lag, calendar=self.calendar)
             ).cast(INSTANT)
             position = rows.column_names.index(INGEST)
-            rows = sort_rows(rows.set_column(position, SCHEMA.field(INGEST), ingest))
+            rows = rows.set_column(position, SCHEMA.field(INGEST), ingest)
         return self._write(rows)
 
     def get_latest(
@@ -164,13 +167,45 @@ class FeatureStore:
     ) -> dict[str, FeatureValue]:
         """Return the newest value of each feature that was known at one instant, now by default.
 
-        A feature of which nothing was known has no entry.
+        Parameters
+        ----------
+        entity_key : str
+        feature_names : sequence of str, optional
+            All registered features by default.
+        as_of : datetime, optional
+            The instant; naive means wall time in the store's zone. What has an `ingest_time`
+            later than now is not returned, however late the instant.
+        feature_version : int, optional
+            The newest registered version of each feature by default.
+
+        Returns
+        -------
+        dict of str to FeatureValue
+            In the order of the names; a feature of which nothing was known has no entry.
+
+        Raises
+        ------
+        UnknownFeatureError
+            A name, or that version of it, has never been registered or written.
         """
-        moment = self._now() if as_of is None else as_utc(as_of, zone=self.zone)
-        found = self.get_point_in_time(
-            [(entity_key, moment)], feature_names, feature_version=feature_version
-        )
-        return {value.feature_name: value for value in found}
+        if feature_names is None:
+            feature_names = list(resolve_versions(self.database, None, version=feature_version))
+        parameters = {
+            "entity": entity_key,
+            "names": list(feature_names),
+            "version": feature_version,
+            "as_of": None if as_of is None else as_utc(as_of, zone=self.zone),
+        }
+        found = {}
+        for name, version, *known in self.database.fetch_all(
+            query("select_latest_features"), parameters
+        ):
+            if version is None:
+                # Says which version is missing, and what there is.
+                resolve_versions(self.database, [name], version=feature_version)
+            if known[0] is not None:
+                found[name] = FeatureValue.of_row((entity_key, name, version, *known))
+        return found
 
     def get_point_in_time(
         self,
@@ -201,10 +236,10 @@ class FeatureStore:
         *,
         feature_versions: Mapping[str, int] | None = None,
         knowledge_time: datetime | None = None,
-        max_age: timedelta | None = None,
+        max_age: timedelta | int | None = None,
         vintage: Vintage = "as_known",
     ) -> pa.Table:
-        """Join features to a spine of entities and times as they were known; see `table`.
+        """Join features to a spine of entities and times as they were known.
 
         Parameters
         ----------
@@ -217,27 +252,34 @@ class FeatureStore:
         knowledge_time : datetime, optional
             Rows with a later ingest time are treated as not written; now by default, and now at
             the latest.
-        max_age : timedelta, optional
-            An older event counts as unknown.
+        max_age : timedelta or int, optional
+            How old the event of an answer may be: a duration, or a number of sessions of the
+            store's calendar that have closed since. Where the newest value known is older,
+            nothing counts as known. Without it a series that broke off years ago still answers.
         vintage : {"as_known", "first", "latest"}
-            `latest` sees revisions of the future and serves to measure leakage, nothing else.
+            What was known at each row's time; the first print of the event that was known then;
+            or, to measure leakage and for nothing else, the newest print of the newest event,
+            which sees revisions of the future.
 
         Returns
         -------
         pyarrow.Table
             One row for each spine row, in its order; one column for each feature, null where
-            nothing was known.
+            nothing was known. A feature with JSON documents among its answers is a column of
+            JSON text.
+
+        Raises
+        ------
+        FeatureStoreError, UnknownFeatureError, AmbiguousTimeError, InvalidValueError
         """
-        now = self._now()
+        now = self.database.now()
         known_by = now if knowledge_time is None else as_utc(knowledge_time, zone=self.zone)
         return point_in_time_table(
             self.database,
-            spine,
+            read_spine(spine, zone=self.zone, max_age=max_age, calendar=self.calendar),
             self._versions(feature_names, feature_versions or {}),
             knowledge_time=min(known_by, now),
-            max_age=max_age,
             vintage=vintage,
-            zone=self.zone,
         )
 
     def history(
@@ -277,8 +319,3 @@ class FeatureStore:
             producer_version=self.producer_version,
             run_id=self.run_id,
         )
-
-    def _now(self) -> datetime:
-        row = self.database.fetch_one("SELECT clock_timestamp()")
-        assert row is not None
-        return row[0].astimezone(UTC)  # type: ignore[no-any-return]

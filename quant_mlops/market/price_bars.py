@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import psycopg
 import pyarrow as pa
 from psycopg.rows import TupleRow
@@ -20,7 +18,8 @@ from quant_mlops.database.queries import query
 from quant_mlops.database.repeats import Comparison, TimedRows, by_series, compare
 from quant_mlops.errors import ConflictingValueError, MarketDataError
 from quant_mlops.market.calendar import TradingCalendar
-from quant_mlops.market.panel import FIELDS, Panel
+from quant_mlops.market.panel import Panel
+from quant_mlops.market.price_series import assemble_panel, read_price_series
 
 VALUES = ("open", "high", "low", "close", "adj_close", "volume")
 
@@ -82,16 +81,14 @@ def _store(connection: psycopg.Connection[TupleRow], staged: pa.Table) -> int:
     if comparison.known.all():
         return 0
     connection.execute(query("create_staged_price_bars"))
+    if len(comparison.contradictions):
+        copy_table(connection, "staged_price_bars", table=staged)
+        conflict = connection.execute(query("find_conflicting_price_bar")).fetchone()
+        assert conflict is not None
+        raise ConflictingValueError(_conflict(*conflict, source=staged["source"][0].as_py()))
     news = staged.filter(pa.array(~comparison.known)) if comparison.known.any() else staged
     copy_table(connection, "staged_price_bars", table=news)
-    connection.execute("ANALYZE staged_price_bars")
-    repeats_itself = connection.execute(query("find_repeated_staged_bar")).fetchone()
-    if repeats_itself is None and not comparison.undecided:
-        return connection.execute(query("insert_new_price_bars")).rowcount
-    conflict = connection.execute(query("find_conflicting_price_bar")).fetchone()
-    if conflict is not None:
-        raise ConflictingValueError(_conflict(*conflict, source=staged["source"][0].as_py()))
-    return connection.execute(query("insert_revised_price_bars")).rowcount
+    return connection.execute(query("insert_new_price_bars")).rowcount
 
 
 def _compare(
@@ -112,7 +109,7 @@ def _compare(
         ((ticker,), TimedRows(event, ingest, tuple(values)))
         for ticker, event, ingest, *values in arrays
     )
-    return compare(offered, series, stored, nan_equals_nan=True)
+    return compare(offered, series, stored)
 
 
 def _conflict(
@@ -164,63 +161,8 @@ def read_panel(
         No bar of the range was known at that time, or `as_of` has no time zone.
 
     """
-    if as_of.tzinfo is None:
-        raise MarketDataError(
-            f"as_of {as_of.isoformat()} has no time zone and could be any of several instants; "
-            f"give an aware datetime, for example in {calendar.timezone.key}"
-        )
-    sessions = calendar.sessions(first, last)
-    days = sessions.astype(np.int64)
-    columns: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in FIELDS}
-    known_columns: list[npt.NDArray[np.int64]] = []
-    found: list[str] = []
-    parameters = {
-        "first": first,
-        "last": last,
-        "as_of": as_of,
-        "tickers": list(tickers) if tickers is not None else None,
-    }
-    with database.transaction() as connection:
-        for ticker, day, event, ingest, *values in stream_arrays(
-            connection, query("select_price_series"), parameters
-        ):
-            newest = _newest_revisions(event, ingest)
-            newest = newest[np.isin(day[newest], days)]
-            if len(newest) == 0:
-                continue
-            row = np.searchsorted(days, day[newest])
-            found.append(ticker)
-            for name, series in zip(FIELDS, values, strict=True):
-                column = np.full(len(sessions), np.nan)
-                column[row] = series[newest]
-                columns[name].append(column)
-            known = np.zeros(len(sessions), dtype=np.int64)
-            known[row] = ingest[newest]
-            known_columns.append(known)
-    if not found:
-        raise MarketDataError(
-            f"no price bar from {first} to {last} was known at {as_of.isoformat()}; load prices "
-            f"with `quant-mlops ingest prices FILE`"
-        )
-    order = np.argsort(np.array(found))  # the server's collation must not show in any result
-    fields = {
-        name: np.ascontiguousarray(np.column_stack([series[i] for i in order]))
-        for name, series in columns.items()
-    }
-    return Panel(
-        sessions=sessions,
-        event_times=calendar.closes(sessions),
-        tickers=tuple(found[i] for i in order),
-        fields=MappingProxyType(fields),
-        known_at=np.ascontiguousarray(np.column_stack([known_columns[i] for i in order])),
+    series = read_price_series(
+        database, calendar, first=first, last=last, as_of=as_of, tickers=tickers
     )
-
-
-def _newest_revisions(
-    event: npt.NDArray[np.int64], ingest: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Return for each event time the index of its last revision, in order of event time."""
-    order = np.lexsort((ingest, event))
-    last_of_event = np.append(event[order][1:] != event[order][:-1], [True])
-    newest: npt.NDArray[np.int64] = order[last_of_event]
-    return newest
+    newest = [np.append(one.days[1:] != one.days[:-1], [True]) for one in series]
+    return assemble_panel(calendar, calendar.sessions(first, last), series, newest)

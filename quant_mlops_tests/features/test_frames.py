@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from quant_mlops.errors import FeatureStoreError, InvalidValueError
+from quant_mlops.errors import ConflictingValueError, FeatureStoreError, InvalidValueError
 from quant_mlops.features import FeatureStore
 
 CLOSE = datetime(2024, 1, 16, 21, tzinfo=UTC)
@@ -163,3 +163,38 @@ def test_infinity_in_a_wide_frame_is_refused_and_an_empty_cell_is_no_row(
     with pytest.raises(InvalidValueError, match="1 of 3 values are not finite"):
         store.write_frame(frame)
     assert store.write_frame(frame.assign(g=float("nan"))).stored == 2
+
+
+def test_a_long_frame_may_hold_documents_beside_numbers(store: FeatureStore) -> None:
+    frame = pa.table(
+        LONG | {"value": [1.0, None, 3.0], "value_json": [None, '{"b": 1, "a": [2]}', None]}
+    )
+    assert store.write_frame(frame, availability_lag=LAG).stored == 3
+    assert store.write_frame(frame, availability_lag=LAG).stored == 0
+    spine = pa.table({"entity_key": ["A", "B"], "time": [NEXT + LAG, NEXT + LAG]})
+    found = store.point_in_time_table(spine, ["f", "g"])
+    assert found["g"].to_pylist() == ['{"a": [2], "b": 1}', None]
+    assert found["f"].to_pylist() == [1.0, 3.0]
+    changed = frame.set_column(4, "value_json", pa.array([None, '{"b": 2}', None]))
+    later = store.write_frame(changed, availability_lag=2 * LAG)
+    assert (later.stored, later.revised) == (1, 1)
+    with pytest.raises(ConflictingValueError, match="g@1 of A"):
+        store.write_frame(changed, availability_lag=LAG)
+
+
+@pytest.mark.parametrize(
+    ("value", "document", "message"),
+    [
+        (1.0, '{"a": 1}', "row 1 has the number 1.0 and a document"),
+        (None, "[1]", "give a finite number or a JSON object"),
+        (None, "{a}", "is no JSON"),
+        (None, '{"a": NaN}', "is no JSON object"),
+    ],
+)
+def test_a_document_that_is_none_is_refused(
+    store: FeatureStore, value: float | None, document: str, message: str
+) -> None:
+    columns = {"value": [1.0, value, 3.0], "value_json": [None, document, None]}
+    with pytest.raises(InvalidValueError, match=message):
+        store.write_frame(pa.table(LONG | columns), availability_lag=LAG)
+    assert contents(store) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,10 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quant_mlops.database import Database
-from quant_mlops.errors import AmbiguousTimeError, FeatureStoreError, UnknownFeatureError
+from quant_mlops.errors import (
+    AmbiguousTimeError,
+    FeatureStoreError,
+    InvalidValueError,
+    UnknownFeatureError,
+)
 from quant_mlops.features import FeatureStore
 from quant_mlops.features.point_in_time import collapse
-from quant_mlops.features.rows import SCHEMA, sort_rows
+from quant_mlops.features.rows import SCHEMA
 from quant_mlops.features.writing import write_rows
 from quant_mlops.instants import to_microseconds
 
@@ -40,25 +44,10 @@ class Row:
     value: float
 
 
-def known(
-    rows: list[Row], *, now: datetime, cut: datetime, time: datetime, vintage: str = "as_known"
-) -> Row | None:
+def known(rows: list[Row], *, now: datetime, time: datetime) -> Row | None:
     """Search one series for what was known, in the words of the contract."""
-    cut = min(cut, now)
-    seen = [r for r in rows if r.event <= time and r.ingest <= cut]
-    if vintage != "latest":
-        seen = [r for r in seen if r.ingest <= time]
-    found = max(seen, key=lambda r: (r.event, r.ingest), default=None)
-    if found is not None and vintage == "first":
-        prints = [r for r in rows if r.event == found.event and r.ingest <= cut]
-        found = Row(**{**vars(found), "value": min(prints, key=lambda r: r.ingest).value})
-    return found
-
-
-def values(rows, found: Row | None, time: datetime, max_age: timedelta | None) -> float | None:
-    if found is None or (max_age is not None and time - found.event > max_age):
-        return None
-    return found.value
+    seen = [r for r in rows if r.event <= time and r.ingest <= min(now, time)]
+    return max(seen, key=lambda r: (r.event, r.ingest), default=None)
 
 
 MINUTES = st.integers(0, 12)
@@ -103,50 +92,6 @@ def stored(database: Database, rows: list[Row]) -> dict[str, str]:
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    rows=ROWS,
-    spine=SPINE,
-    cut=st.none() | INSTANTS,
-    max_age=st.none() | st.integers(0, 10).map(lambda m: timedelta(minutes=m)),
-    vintage=st.sampled_from(["as_known", "first", "latest"]),
-    versions=st.fixed_dictionaries({"f": st.sampled_from([1, 2]), "g": st.sampled_from([1, 2])}),
-)
-def test_the_array_engine_agrees_with_a_search_through_all_rows(
-    module_database: Database, rows, spine, cut, max_age, vintage, versions
-) -> None:
-    names = stored(module_database, rows)
-    store = FeatureStore(module_database, "test")
-    now = datetime.now(UTC)
-    table = pa.table(
-        {
-            "nth": pa.array(range(len(spine)), pa.int64()),
-            "entity_key": pa.array([entity for entity, _ in spine], pa.string()),
-            "time": pa.array([time for _, time in spine], INSTANT),
-        }
-    )
-    found = store.point_in_time_table(
-        table,
-        list(names.values()),
-        feature_versions={names[f]: version for f, version in versions.items()},
-        knowledge_time=cut,
-        max_age=max_age,
-        vintage=vintage,
-    )
-    assert found["nth"].to_pylist() == list(range(len(spine)))
-    for feature in FEATURES:
-        expected = []
-        for entity, time in spine:
-            series = [
-                r
-                for r in rows
-                if (r.entity, r.feature, r.version) == (entity, feature, versions[feature])
-            ]
-            row = known(series, now=now, cut=cut or now, time=time, vintage=vintage)
-            expected.append(values(rows, row, time, max_age))
-        assert found[names[feature]].to_pylist() == expected
-
-
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, spine=SPINE, version=st.none() | st.sampled_from([1, 2]))
 def test_the_probe_agrees_with_a_search_through_all_rows(
     module_database: Database, rows, spine, version
@@ -161,7 +106,7 @@ def test_the_probe_agrees_with_a_search_through_all_rows(
         series = [
             r for r in rows if (r.entity, r.feature, r.version) == (entity, feature, version or 2)
         ]
-        row = known(series, now=now, cut=now, time=time)
+        row = known(series, now=now, time=time)
         if row is not None:
             key = (entity, names[feature], row.version, row.event, row.ingest, time)
             expected.append((*key, row.value))
@@ -177,25 +122,25 @@ def test_the_probe_agrees_with_a_search_through_all_rows(
 @settings(max_examples=200, deadline=None)
 @given(
     series=st.lists(st.tuples(MINUTES, MINUTES), max_size=30, unique=True),
-    cut=st.none() | MINUTES,
     times=st.lists(st.integers(-1, 14), max_size=10),
+    oldest=st.none() | MINUTES,
 )
-def test_the_collapsed_series_rises_in_both_times_and_answers_exactly(series, cut, times) -> None:
+def test_the_collapsed_series_rises_in_both_times_and_answers_exactly(
+    series, times, oldest
+) -> None:
     event, ingest = (np.array([pair[i] for pair in series], dtype=np.int64) for i in (0, 1))
-    value = np.arange(len(series), dtype=np.float64)
-    collapsed = collapse(event, ingest, value, knowledge_time=cut)
+    collapsed = collapse(event, ingest)
     assert (np.diff(collapsed.available) >= 0).all()
     assert (np.diff(collapsed.event_times) >= 0).all()
-    for time, found in zip(times, collapsed.as_of(np.array(times, dtype=np.int64)), strict=True):
-        seen = [
-            (e, i, v)
-            for (e, i), v in zip(series, value, strict=True)
-            if e <= time and i <= time and (cut is None or i <= cut)
-        ]
-        if seen:
-            assert found == max(seen)[2]
+    asked = np.array(times, dtype=np.int64)
+    bound = None if oldest is None else np.full(len(asked), oldest, dtype=np.int64)
+    for time, found in zip(times, collapsed.at(asked, oldest=bound), strict=True):
+        seen = [(e, i, row) for row, (e, i) in enumerate(series) if e <= time and i <= time]
+        newest = max(seen, default=None)
+        if newest is None or (oldest is not None and newest[0] < oldest):
+            assert found == -1
         else:
-            assert math.isnan(found)
+            assert found == newest[2]
 
 
 @pytest.fixture
@@ -331,6 +276,24 @@ def test_naive_spine_times_are_wall_time_of_the_market(revised: FeatureStore) ->
         revised.point_in_time_table(pa.table({"entity_key": ["A"], "time": twice}), ["f"])
 
 
+def test_an_age_in_sessions_skips_closed_days(revised: FeatureStore, at) -> None:
+    friday = datetime(2024, 1, 19, 21, tzinfo=UTC)
+    revised.write_features("A", friday, {"f": 7.0}, availability_lag=timedelta(minutes=15))
+    monday_morning, tuesday_morning = (friday + timedelta(days=d, hours=-7) for d in (3, 4))
+    spine = pa.table(
+        {"entity_key": ["A", "A"], "time": pa.array([monday_morning, tuesday_morning], INSTANT)}
+    )
+    assert revised.point_in_time_table(spine, ["f"], max_age=0)["f"].to_pylist() == [7.0, None]
+    assert revised.point_in_time_table(spine, ["f"], max_age=1)["f"].to_pylist() == [7.0, 7.0]
+
+
+@pytest.mark.parametrize("max_age", [-1, timedelta(seconds=-1), 1.5, True, "1 day"])
+def test_an_age_that_is_none_is_refused(revised: FeatureStore, at, max_age) -> None:
+    spine = pa.table({"entity_key": ["A"], "time": pa.array([at(9)], INSTANT)})
+    with pytest.raises(InvalidValueError, match=r"max_age .*; give a"):
+        revised.point_in_time_table(spine, ["f"], max_age=max_age)
+
+
 def test_an_age_beyond_all_time_is_no_bound(revised: FeatureStore, at) -> None:
     spine = pa.table({"entity_key": ["A"], "time": pa.array([at(9)], INSTANT)})
     found = revised.point_in_time_table(spine, ["f"], max_age=timedelta.max)
@@ -359,7 +322,7 @@ def test_both_engines_agree_on_a_large_random_history(module_database: Database)
     first = (
         rows.append_column("row", pa.array(range(count))).group_by(key).aggregate([("row", "min")])
     )
-    rows = sort_rows(rows.take(first["row_min"]))
+    rows = rows.take(first["row_min"])
     write_rows(module_database, rows, producer="test")
     store = FeatureStore(module_database, "test")
     asked = [

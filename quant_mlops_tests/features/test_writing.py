@@ -24,7 +24,7 @@ from quant_mlops.errors import (
 )
 from quant_mlops.features import FeatureStore, feature
 from quant_mlops.features.catalog import register_definitions
-from quant_mlops.features.rows import SCHEMA, sort_rows
+from quant_mlops.features.rows import SCHEMA
 from quant_mlops.features.writing import write_rows
 
 START = datetime(2024, 1, 15, 21, tzinfo=UTC)
@@ -84,7 +84,7 @@ def rows_table(name: str, offers: Iterable[Offer]) -> pa.Table:
         }
         for event, ingest, value in offers
     ]
-    return sort_rows(pa.Table.from_pylist(rows, schema=SCHEMA))
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def write_by_the_book(

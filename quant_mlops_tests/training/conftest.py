@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from quant_mlops.database import Database
-from quant_mlops.features.rows import SCHEMA, sort_rows
+from quant_mlops.features.rows import SCHEMA
 from quant_mlops.features.writing import write_rows
 from quant_mlops.instants import from_microseconds
 from quant_mlops.market.calendar import TradingCalendar
@@ -76,7 +76,7 @@ class SmallMarket:
             write_bars(database, self._bar_table([self.bars[i] for i in part]), source="test")
         for part in np.array_split(shuffle(len(self.events)), 1 + order % 3):
             rows = self._event_table([self.events[i] for i in part])
-            write_rows(database, sort_rows(rows), producer="test")
+            write_rows(database, rows, producer="test")
 
     def _bar_table(self, bars: list[Bar]) -> pa.Table:
         closes = {s: self.calendar.close_time(s) for s in {bar.session for bar in bars}}

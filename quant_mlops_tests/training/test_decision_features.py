@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from quant_mlops.database import Database
-from quant_mlops.features.rows import INSTANT, SCHEMA, sort_rows
+from quant_mlops.features.rows import INSTANT, SCHEMA
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.writing import write_rows
 from quant_mlops.training.decision_features import features_as_known
@@ -40,7 +40,7 @@ def write_events(database: Database, random: np.random.Generator, entities: list
                     "value_json": None,
                 }
     table = pa.Table.from_pylist(list(rows.values()), schema=SCHEMA)
-    write_rows(database, sort_rows(table), producer="test")
+    write_rows(database, table, producer="test")
 
 
 def random_spine(random: np.random.Generator, entities: list[str]) -> pa.Table:

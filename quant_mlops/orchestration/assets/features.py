@@ -7,7 +7,7 @@ import dagster as dg
 from quant_mlops.orchestration.metadata import Materialized, markdown_table
 from quant_mlops.orchestration.partitions import partition_range, session_partitions
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.pipeline import compute_features, history_start
+from quant_mlops.pipeline import compute_features, history_start, revise_features
 from quant_mlops.strategy import Strategy
 
 GROUP = "features"
@@ -27,7 +27,8 @@ def feature_events_asset(strategy: Strategy) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         code_version=logic,
         description="Feature values with event and ingest time, computed from the prices of each "
-        "session and the lookback before it. New logic under a stored version is refused.",
+        "session and the lookback before it; prices restated in the same run lead to revisions of "
+        "what they touch. New logic under a stored version is refused.",
     )
     def feature_events(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
@@ -38,11 +39,12 @@ def feature_events_asset(strategy: Strategy) -> dg.AssetsDefinition:
             context.log.info("%s: %d stored", written.feature, written.result.stored)
             result = written.result
             rows.append((written.feature, result.offered, result.stored, result.revised))
+        revised = revise_features(work)
         return dg.MaterializeResult(
             metadata={
                 "events_offered": sum(row[1] for row in rows),
                 "events_stored": sum(row[2] for row in rows),
-                "revisions": sum(row[3] for row in rows),
+                "revisions": sum(row[3] for row in rows) + revised,
                 "by_feature": markdown_table(("feature", "offered", "stored", "revised"), rows),
             }
         )

@@ -1,0 +1,90 @@
+"""Audits of a strategy's features: parity with prices, leakage, and how values arrive."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from quant_mlops.features.arrival import FeatureArrival, arrival_statistics
+from quant_mlops.features.leakage import FeatureLeakage, audit_leakage
+from quant_mlops.features.parity import FeatureParity
+from quant_mlops.features.parity import parity_check as check_parity
+from quant_mlops.pipeline import StrategyContext
+from quant_mlops.training.snapshot import collect_snapshot
+
+Sessions = npt.NDArray[np.datetime64]
+
+
+def parity_check(strategy: StrategyContext, sessions: Sessions) -> list[FeatureParity]:
+    """Hold what the strategy was served after each session against what prices known then give.
+
+    Parameters
+    ----------
+    strategy : StrategyContext
+    sessions : ndarray of datetime64[D]
+        Consecutive, ascending, and over.
+
+    Returns
+    -------
+    list of FeatureParity
+        One for each feature of the strategy; what differs is explained by a shift in sessions, a
+        scale, a sign or another version, if any of them does.
+    """
+    return check_parity(
+        strategy.store, strategy.calendar, strategy.strategy.definitions, sessions=sessions
+    )
+
+
+def leakage_audit(strategy: StrategyContext, first: date, last: date) -> list[FeatureLeakage]:
+    """Measure what the strategy's features hold that was not known at its decisions.
+
+    Parameters
+    ----------
+    strategy : StrategyContext
+    first, last : date
+        Sessions of decision, both included; the label is the strategy's, where it is known now.
+    """
+    now = strategy.database.now()
+    versions = strategy.strategy.feature_versions
+    content = collect_snapshot(
+        strategy.store,
+        strategy.calendar,
+        features=versions,
+        label=strategy.strategy.label,
+        first=first,
+        last=last,
+        knowledge_time=now,
+    )
+    spine = content.table.select(["entity_key", "decision_time", "label"])
+    return audit_leakage(
+        strategy.store,
+        spine.rename_columns(["entity_key", "time", "label"]),
+        list(versions),
+        feature_versions=versions,
+        label="label",
+        knowledge_time=now,
+        definitions=strategy.strategy.definitions,
+        calendar=strategy.calendar,
+        min_names=strategy.strategy.portfolio.min_names,
+    )
+
+
+def feature_arrivals(
+    strategy: StrategyContext, *, since: datetime | None = None
+) -> list[FeatureArrival]:
+    """Return how the strategy's features arrive, by feature, version and producer.
+
+    Parameters
+    ----------
+    strategy : StrategyContext
+    since : datetime, optional
+        Aware; older events are left out.
+    """
+    return arrival_statistics(
+        strategy.database,
+        strategy.calendar,
+        feature_names=list(strategy.strategy.feature_versions),
+        since=since,
+    )

@@ -1,0 +1,114 @@
+"""`quant-mlops features parity|leakage|arrival|revise`: whether values are what they should be."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import click
+
+from quant_mlops.audits import feature_arrivals, leakage_audit, parity_check
+from quant_mlops.cli.output import COUNT, emit, json_option, print_table
+from quant_mlops.cli.workspace import Instant, chosen_session, open_strategy, strategy_option
+from quant_mlops.features.truncation import TruncationResult
+from quant_mlops.pipeline import StrategyContext, revise_features
+
+DAY = click.DateTime(formats=["%Y-%m-%d"])
+WORDS = {"look_ahead": "looks ahead", "short_lookback": "reads beyond its lookback"}
+
+last_option = click.option(
+    "--last", "count", type=COUNT, default=20, show_default=True, help="Sessions to check."
+)
+session_option = click.option(
+    "--session", type=DAY, help="The newest of them; by default the newest that can be judged."
+)
+
+
+@click.command(epilog="Example: quant-mlops features parity --last 5")
+@session_option
+@last_option
+@strategy_option
+@json_option
+def parity(session: datetime | None, count: int, strategy_name: str | None, as_json: bool) -> None:
+    """Recompute what was served from the prices known then, and say how it differs."""
+    with open_strategy(strategy_name) as work:
+        first, last = _range(work, session, count)
+        found = parity_check(work, work.sessions(first, last))
+    header = ("feature", "compared", "not served", "mismatches", "largest", "first", "explanation")
+    rows = [
+        (
+            f"{p.feature_name}@{p.feature_version}", p.compared, p.not_served, p.mismatches,
+            p.largest_difference, p.first_mismatch, str(p.explanation),
+        )
+        for p in found
+    ]  # fmt: skip
+    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+@click.command(epilog="Example: quant-mlops features leakage --last 60")
+@session_option
+@last_option
+@strategy_option
+@json_option
+def leakage(session: datetime | None, count: int, strategy_name: str | None, as_json: bool) -> None:
+    """Measure how much of the features was not known at the decisions."""
+    with open_strategy(strategy_name) as work:
+        found = leakage_audit(work, *_range(work, session, count))
+    header = (
+        "feature", "cells", "differ from latest", "IC as known", "IC with hindsight",
+        "availability assumed", "definition",
+    )  # fmt: skip
+    rows = [
+        (
+            audit.key, audit.cells, audit.share_differing, audit.ic_as_known, audit.ic_latest,
+            audit.share_assumed, _verdict(audit.truncation),
+        )
+        for audit in found
+    ]  # fmt: skip
+    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+@click.command(epilog="Example: quant-mlops features arrival --since 2022-01-01")
+@click.option("--since", type=Instant(), help="Leave out events before this time.")
+@strategy_option
+@json_option
+def arrival(since: datetime | None, strategy_name: str | None, as_json: bool) -> None:
+    """Show how late values arrive, how often they are revised, and how fresh they are."""
+    with open_strategy(strategy_name) as work:
+        found = feature_arrivals(work, since=since)
+    header = (
+        "feature", "producer", "rows", "lag p50", "lag p95", "lag max", "in sessions",
+        "revised", "median change", "sessions old", "availability assumed",
+    )  # fmt: skip
+    rows = [
+        (
+            a.key, a.producer, a.rows, str(a.lag_p50), str(a.lag_p95), str(a.lag_max),
+            f"{a.lag_sessions_p50} / {a.lag_sessions_p95} / {a.lag_sessions_max}",
+            a.revision_rate, a.median_change, a.freshness_sessions, a.share_assumed,
+        )
+        for a in found
+    ]  # fmt: skip
+    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+@click.command(epilog="Example: quant-mlops features revise")
+@strategy_option
+@json_option
+def revise(strategy_name: str | None, as_json: bool) -> None:
+    """Carry prices restated since the last time into the features that they touch."""
+    with open_strategy(strategy_name) as work:
+        stored = revise_features(work)
+    emit(
+        {"revised": stored}, as_json=as_json, show=lambda: click.echo(f"{stored:,} values revised")
+    )
+
+
+def _range(work: StrategyContext, session: datetime | None, count: int) -> tuple[date, date]:
+    last = chosen_session(work, session)
+    return (work.calendar.offset(last, 1 - count) if count > 1 else last), last
+
+
+def _verdict(found: TruncationResult | None) -> str:
+    if found is None:
+        return "-"
+    problems = [WORDS[name] for name in found.findings]
+    return " and ".join(problems) or "sees only the past"

@@ -1,2 +1,0 @@
--- One writer at a time: two of them could otherwise both find a row missing.
-SELECT pg_advisory_xact_lock(hashtext('feature_events'));
