@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +18,30 @@ from quant_mlops.features.definition import definitions_in, select_definitions
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.market.price_files import PriceBatch, read_price_file
 from quant_mlops.settings import Settings
+from quant_mlops.strategy import Strategy, read_strategy
 
+DEFAULT_CALENDAR = "XNYS"
 FEWEST_SESSIONS = 200
 FULL_HISTORY = 760
 MONITORED_SESSIONS = 252
+
+
+@dataclass(frozen=True)
+class DemonstrationStrategy:
+    """The strategy file of a price file.
+
+    Attributes
+    ----------
+    name : str
+        The strategy's name, as the file says it.
+    path : Path
+    edited : bool
+        The file was there already, and is not what would be written for these prices today.
+    """
+
+    name: str
+    path: Path
+    edited: bool = False
 
 
 def bundled_strategies() -> Path:
@@ -27,19 +49,68 @@ def bundled_strategies() -> Path:
     return Path(str(files("quant_mlops"))) / "strategies"
 
 
-def write_demonstration_strategy(settings: Settings, prices: Path, *, calendar: str) -> str:
-    """Write a strategy file for a price file into the home, and return the strategy's name.
+def write_demonstration_strategy(
+    settings: Settings, prices: Path, *, calendar: str | None = None
+) -> DemonstrationStrategy:
+    """Write a strategy file for a price file into the home, or keep the one that is there.
 
     Monitoring covers the last year of sessions (a quarter of a shorter history); what lies before
     is split in time to train, validate and test.
+
+    Parameters
+    ----------
+    settings : Settings
+        The file goes to the folder `strategies` of their home.
+    prices : Path
+    calendar : str, optional
+        Exchange of the prices; that of the file that is there, else XNYS, by default.
 
     Raises
     ------
     PriceFileError
         The file cannot be read as prices.
     StrategyError
-        It holds too few sessions to train on some and monitor others.
+        It holds too few sessions to train on some and monitor others, or the strategy file that
+        is there is invalid, of another price file or of another exchange.
     """
+    name = "demo_" + (re.sub(r"[^a-z0-9]+", "_", prices.stem.lower()).strip("_") or "prices")
+    name = name[:60]
+    target = settings.home / "strategies" / f"{name}.toml"
+    if not target.exists():
+        text = _strategy_text(settings, prices, name=name, calendar=calendar or DEFAULT_CALENDAR)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".tmp")
+        temporary.write_text(text, "utf-8")
+        temporary.replace(target)
+        return DemonstrationStrategy(name, target)
+    kept = read_strategy(target)
+    _refuse_another(kept, target, prices=prices, calendar=calendar)
+    try:
+        text = _strategy_text(settings, prices, name=name, calendar=kept.calendar)
+    except StrategyError:
+        # Too short for what is written here; whoever edited the file may have made it fit.
+        text = ""
+    return DemonstrationStrategy(kept.name, target, edited=text != target.read_text("utf-8"))
+
+
+def _refuse_another(kept: Strategy, target: Path, *, prices: Path, calendar: str | None) -> None:
+    """Refuse to run a strategy file that is there on what it was not written for."""
+    start_over = f"remove {target} to start over, or give another --home"
+    if calendar is not None and (
+        trading_calendar(calendar).name != trading_calendar(kept.calendar).name
+    ):
+        raise StrategyError(
+            f"the calendar {calendar} was given, and strategy file {target} has {kept.calendar}; "
+            f"leave --calendar out, {start_over}"
+        )
+    if Path(kept.prices.file).expanduser().resolve() != prices.resolve():
+        raise StrategyError(
+            f"strategy file {target} is for the prices of {kept.prices.file}, not of "
+            f"{prices.absolute()}; correct its prices.file, {start_over}"
+        )
+
+
+def _strategy_text(settings: Settings, prices: Path, *, name: str, calendar: str) -> str:
     batch = read_price_file(prices, calendar=trading_calendar(calendar))
     sessions = np.unique(batch.bars["session"].to_numpy())
     if len(sessions) < FEWEST_SESSIONS:
@@ -53,10 +124,9 @@ def write_demonstration_strategy(settings: Settings, prices: Path, *, calendar: 
     monitored = MONITORED_SESSIONS if enough else len(sessions) // 4
     usable = len(sessions) - monitored - warm_up
     held_out = max(min(usable // 6, 252), 20)
-    name = "demo_" + (re.sub(r"[^a-z0-9]+", "_", prices.stem.lower()).strip("_") or "prices")
-    target = settings.home / "strategies" / f"{name[:60]}.toml"
-    text = _TEMPLATE.format(
-        name=name[:60],
+    return _TEMPLATE.format(
+        dev=_dev_command(settings.home),
+        name=name,
         calendar=calendar,
         file=json.dumps(prices.absolute().as_posix(), ensure_ascii=False),
         features=", ".join(f'"{feature}"' for feature in names),
@@ -68,11 +138,12 @@ def write_demonstration_strategy(settings: Settings, prices: Path, *, calendar: 
         cooldown=min(60, monitored // 4),
         gate=min(60, held_out),
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(target)
-    return name[:60]
+
+
+def _dev_command(home: Path) -> str:
+    command = shlex.join(["quant-mlops", "--home", str(home), "dev"])
+    # TOML has no comment that holds a line break or a byte that is no character.
+    return command if command.isprintable() else "quant-mlops --home HOME dev"
 
 
 def _features(batch: PriceBatch, sessions: int) -> list[str]:
@@ -96,7 +167,9 @@ def _day(session: np.datetime64) -> date:
 
 
 _TEMPLATE = """\
-# Written by `quant-mlops demo --prices`; edit it and run `quant-mlops dev` to go on from here.
+# Written by `quant-mlops demo --prices`, which keeps it as it is from now on; edit it and run
+#     {dev}
+# to go on from here.
 name = "{name}"
 description = "Ranks the tickers of the price file by the return expected over five sessions."
 calendar = "{calendar}"

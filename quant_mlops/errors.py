@@ -15,6 +15,7 @@ QuantMlopsError
 |  |__AmbiguousTimeError         a wall time that does not exist, or exists twice
 |  |__UnknownFeatureError        no definition of that name or version
 |  |__FeatureLogicChangedError   other logic under a version that is already stored
+|  |__LookAheadError             a definition that reads what it must not, or more than it says
 |__TrainingError
 |  |__EmptySnapshotError         no spine row is left to learn from
 |  |__SnapshotTamperedError      a snapshot's file no longer matches its manifest
@@ -92,6 +93,10 @@ class UnknownFeatureError(FeatureStoreError):
 
 class FeatureLogicChangedError(FeatureStoreError):
     """A definition's logic differs from what is stored under the same version."""
+
+
+class LookAheadError(FeatureStoreError):
+    """A definition reads later sessions, or further back than its lookback."""
 
 
 class TrainingError(QuantMlopsError):

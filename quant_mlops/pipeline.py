@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from quant_mlops.alerts.response import Response, respond
 from quant_mlops.database import Database
+from quant_mlops.database.queries import query
 from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
 from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor, MetricsWritten
 from quant_mlops.errors import EmptySnapshotError, MarketDataError
@@ -200,10 +201,10 @@ def revise_features(context: StrategyContext) -> int:
     """
     until = context.database.now()
     row = context.database.fetch_one(
-        "SELECT max(applied_until) FROM feature_corrections WHERE strategy_id = %s",
+        "SELECT applied_until FROM feature_corrections WHERE strategy_id = %s",
         [context.strategy.name],
     )
-    since = EPOCH if row is None or row[0] is None else row[0] - STILL_UNCOMMITTED
+    since = EPOCH if row is None else row[0] - STILL_UNCOMMITTED
     written = write_revised_features(
         context.store,
         context.calendar,
@@ -217,11 +218,7 @@ def revise_features(context: StrategyContext) -> int:
 
 
 def _corrections_applied(context: StrategyContext, until: datetime) -> None:
-    context.database.execute(
-        "INSERT INTO feature_corrections (strategy_id, applied_until) VALUES (%s, %s)"
-        " ON CONFLICT DO NOTHING",
-        [context.strategy.name, until],
-    )
+    context.database.execute(query("note_feature_corrections"), [context.strategy.name, until])
 
 
 def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:

@@ -57,6 +57,10 @@ class RetrainOutcome:
     comparison : Comparison or None
         Against the champion; None if no model was live.
     promoted : bool
+    status : str
+        `promoted`, `rejected`, or `prepared` where it may not be promoted.
+    reason : str
+        The verdict as a sentence.
     """
 
     snapshot: Snapshot
@@ -65,6 +69,7 @@ class RetrainOutcome:
     comparison: Comparison | None
     promoted: bool
     status: str
+    reason: str
 
 
 def train_models(context: StrategyContext, snapshot: Snapshot) -> tuple[RegisteredModel, ...]:
@@ -155,7 +160,7 @@ def decide(
                 model_id=candidate.model.model_id,
                 verdict=verdict,
             )
-    return RetrainOutcome(snapshot, models, candidate, comparison, promoted, status)
+    return RetrainOutcome(snapshot, models, candidate, comparison, promoted, status, reason)
 
 
 def _train_one(

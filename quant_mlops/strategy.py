@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import tomllib
@@ -9,12 +10,13 @@ from datetime import date, timedelta
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from quant_mlops.drift.rules import AlertConfig
-from quant_mlops.errors import StrategyError
+from quant_mlops.errors import QuantMlopsError, StrategyError
 from quant_mlops.features.definition import (
     FeatureDefinition,
     definitions_in,
@@ -26,11 +28,13 @@ from quant_mlops.settings import Settings
 from quant_mlops.training.comparison import PromotionGate
 from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.label import LabelDefinition
-from quant_mlops.training.learners import LEARNERS, LearnerConfig
-from quant_mlops.training.splits import SplitSizes
+from quant_mlops.training.learners import LEARNERS, Example, LearnerConfig, learner_named
+from quant_mlops.training.splits import SplitSizes, split_sessions
 
 BUNDLED_SAMPLE = "bundled:sample"
 BUILTIN_FEATURES = "quant_mlops.features.builtin"
+LONGEST_VALUE = 80
+PROBE_ROWS = 16
 
 
 class _Section(BaseModel):
@@ -163,6 +167,12 @@ class Strategy(_Section):
                 f"strategy {self.name}: features.module {self.features.module!r} cannot be "
                 f"imported: {error}; put it on the Python path"
             ) from error
+        except Exception as error:
+            # A module of the user's runs as it is imported, and may fail in any way.
+            raise StrategyError(
+                f"strategy {self.name}: features.module {self.features.module!r} cannot be "
+                f"imported: {type(error).__name__}: {error}; correct the module"
+            ) from error
         return select_definitions(definitions_in(module), self.features.names)
 
     @property
@@ -242,12 +252,7 @@ def read_strategy(path: Path) -> Strategy:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StrategyError(f"strategy file {path} is not valid TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise StrategyError(
-            f"strategy file {path}, key {key}: {first['msg'].lower()}, received "
-            f"{first['input']!r}; correct it"
-        ) from None
+        raise StrategyError(f"strategy file {path}, {_what_is_wrong(error)}") from None
     for entry in strategy.training.learners:
         if entry.name not in LEARNERS:
             raise StrategyError(
@@ -255,6 +260,86 @@ def read_strategy(path: Path) -> Strategy:
                 f"{entry.name!r}; there are {', '.join(LEARNERS)}"
             )
     return strategy
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    """Return a sentence about one key, first of all an unknown one: it explains a missing one."""
+    found = error.errors(include_url=False)
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    *table, name = (str(part) for part in first["loc"])
+    key = f"key {'.'.join((*table, name))}:"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(table)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        return f"{key} is no key of a strategy; {hint}"
+    if first["type"] == "missing":
+        return f"{key} is missing; add it"
+    received = repr(first["input"])
+    if len(received) > LONGEST_VALUE:
+        received = f"{received[:LONGEST_VALUE]}..."
+    return f"{key} {first['msg'].lower()}, received {received}; correct it"
+
+
+def _known_keys(table: list[str]) -> list[str]:
+    """Return the keys of a table of the file; a number among its names is a place in a list."""
+    section: type[BaseModel] = Strategy
+    for name in table:
+        if name in section.model_fields:
+            kind = section.model_fields[name].annotation
+            section = next(
+                each
+                for each in (kind, *get_args(kind))
+                if isinstance(each, type) and issubclass(each, BaseModel)
+            )
+    return list(section.model_fields)
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Try what a strategy names, short of running it: all but its file can be wrong as well.
+
+    Raises
+    ------
+    StrategyError
+        Its exchange, its features, its price file, its windows or a learner cannot be used; the
+        strategy and the first problem are named.
+    """
+    try:
+        _ = strategy.first_partition
+        _ = strategy.definitions
+        if strategy.prices.file != BUNDLED_SAMPLE:
+            path = Path(strategy.prices.file).expanduser()
+            if not path.is_file():
+                raise StrategyError(
+                    f"prices.file {path.absolute()} is not there; correct it or put the file there"
+                )
+        window = strategy.training.window_sessions
+        split_sessions(
+            np.arange(window).astype("datetime64[D]"),
+            strategy.split_sizes,
+            horizon=strategy.horizon,
+        )
+        for config in strategy.learners:
+            _try_learner(config)
+    except QuantMlopsError as error:
+        prefix = f"strategy {strategy.name}: "
+        raise StrategyError(f"{prefix}{str(error).removeprefix(prefix)}") from error
+
+
+def _try_learner(config: LearnerConfig) -> None:
+    """Fit a learner to a few rows, which takes milliseconds and refuses what training would."""
+    features = np.random.default_rng(config.seed).normal(size=(PROBE_ROWS, 2))
+    example = Example(features, features.sum(axis=1))
+    try:
+        learner_named(config.name).fit(example, example, config)
+    except QuantMlopsError:
+        raise
+    except Exception as error:
+        # Parameters go to a library as they are, which refuses them each in its own way.
+        raise StrategyError(
+            f"learner {config.name} refused the parameters {config.params}: "
+            f"{str(error).partition(chr(10))[0]}; correct training.learners"
+        ) from error
 
 
 def strategies_folder(settings: Settings) -> Path:

@@ -122,7 +122,8 @@ def _tables(database: Database) -> Iterator[tuple[str, list[str]]]:
     for table, column, kind in database.fetch_all(
         """
         SELECT table_name, column_name, data_type FROM information_schema.columns
-        WHERE table_schema = 'public' ORDER BY table_name, ordinal_position
+        WHERE table_schema = 'public' AND table_name <> 'feature_corrections'
+        ORDER BY table_name, ordinal_position
         """
     ):
         kept = columns.setdefault(table, [])

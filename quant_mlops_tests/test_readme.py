@@ -109,7 +109,7 @@ def test_every_block_runs_in_order(workplace: Workplace) -> None:
     assert len(blocks("python")) > 4
     # One file: a feature's logic is read from its source.
     notebook = folder / "notebook.py"
-    notebook.write_text("\n".join([*blocks("python"), "session.close()"]), "utf-8")
+    notebook.write_text("\n".join(blocks("python")), "utf-8")
     printed = run([sys.executable, str(notebook)], folder, environment)
     assert "carry 1 ann" in printed
     for block in blocks("sh"):

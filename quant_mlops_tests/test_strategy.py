@@ -9,7 +9,12 @@ import pytest
 
 from quant_mlops.errors import StrategyError, UnknownFeatureError
 from quant_mlops.settings import Settings
-from quant_mlops.strategy import load_strategies, read_strategy, strategies_folder
+from quant_mlops.strategy import (
+    check_strategy,
+    load_strategies,
+    read_strategy,
+    strategies_folder,
+)
 
 GOOD = """
 name = "mine"
@@ -75,7 +80,7 @@ def test_a_file_becomes_what_the_domain_asks_for(tmp_path: Path) -> None:
     ("before", "after", "key"),
     [
         ("horizon = 5", "horizon = 0", "horizon"),
-        ("horizon = 5", "horizn = 5", "horizon"),
+        ("horizon = 5", "horizn = 5", "horizn"),
         ("horizon = 5", 'horizon = 5\nhorizn = "5"', "horizn"),
         ('name = "mine"', 'name = "Mine strategy"', "name"),
         ("val_sessions = 60", 'val_sessions = "many"', "training.val_sessions"),
@@ -136,3 +141,93 @@ def test_features_come_from_the_module_that_is_named(tmp_path: Path) -> None:
     unknown = read_strategy(write(tmp_path, GOOD.replace("rsi_14", "rsi_15")))
     with pytest.raises(UnknownFeatureError, match="rsi_15"):
         _ = unknown.definitions
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("horizon = 5\n", "", "key horizon: is missing; add it"),
+        ("val_sessions = 60\n", "", "key training.val_sessions: is missing; add it"),
+        ("horizon = 5", "horizn = 5", "key horizn: is no key of a strategy; did you mean horizon?"),
+        (
+            "val_sessions = 60",
+            "vall_sessions = 60",
+            "key training.vall_sessions: is no key of a strategy; did you mean val_sessions?",
+        ),
+        (
+            "params = {",
+            "parms = {",
+            "key training.learners.0.parms: is no key of a strategy; did you mean params?",
+        ),
+        (
+            "cost_bps = 7.0",
+            "colour = 1",
+            "key portfolio.colour: is no key of a strategy; there are min_names, cost_bps",
+        ),
+    ],
+)
+def test_a_key_that_is_missing_or_unknown_is_named_without_the_rest_of_the_file(
+    tmp_path: Path, before: str, after: str, sentence: str
+) -> None:
+    assert before in GOOD
+    path = write(tmp_path, GOOD.replace(before, after, 1))
+    with pytest.raises(StrategyError) as caught:
+        read_strategy(path)
+    assert str(caught.value) == f"strategy file {path}, {sentence}"
+
+
+def test_a_long_value_is_cut_short(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace('name = "mine"', f'name = "{"X" * 500}"'))
+    with pytest.raises(StrategyError) as caught:
+        read_strategy(path)
+    assert "X" * 70 in str(caught.value)
+    assert "X" * 90 not in str(caught.value)
+
+
+def test_a_strategy_that_can_run_passes_its_check(tmp_path: Path) -> None:
+    check_strategy(read_strategy(write(tmp_path, GOOD)))
+    (bundled,) = load_strategies(Settings(home=tmp_path)).values()
+    check_strategy(bundled)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "problem"),
+    [
+        ("horizon = 5", 'horizon = 5\ncalendar = "XXXX"', "no trading calendar named 'XXXX'"),
+        ("2021-01-04", "1901-01-04", "1901-01-04 is not covered by the calendar"),
+        ("[features]", '[features]\nmodule = "no_such_module"', "cannot be imported"),
+        ('"rsi_14"', '"rsi_15"', "no definition of feature 'rsi_15'"),
+        ("bundled:sample", "/no/such/prices.csv", "prices.file /no/such/prices.csv is not there"),
+        ("window_sessions = 500", "window_sessions = 130", "130 sessions cannot be split"),
+        ("[0.1]", '["strong"]', "learner ridge refused the parameters {'penalties': ['strong']}"),
+        ("[0.1]", "[]", "learner ridge refused the parameters {'penalties': []}"),
+        (
+            'name = "ridge"\nparams = { penalties = [0.1] }',
+            'name = "xgboost"\nparams = { max_depth = "deep" }',
+            "xgboost refused the parameters {'max_depth': 'deep'}",
+        ),
+    ],
+)
+def test_what_keeps_a_strategy_from_running_is_found_without_running_it(
+    tmp_path: Path, before: str, after: str, problem: str
+) -> None:
+    assert before in GOOD
+    strategy = read_strategy(write(tmp_path, GOOD.replace(before, after, 1)))
+    with pytest.raises(StrategyError) as caught:
+        check_strategy(strategy)
+    message = str(caught.value)
+    assert message.startswith("strategy mine: ")
+    assert message.count("strategy mine: ") == 1
+    assert problem in message
+    assert "\n" not in message
+
+
+def test_a_feature_module_that_fails_as_it_is_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "qm_broken_features.py").write_text("1 / 0\n")
+    text = GOOD.replace("[features]", '[features]\nmodule = "qm_broken_features"')
+    strategy = read_strategy(write(tmp_path, text))
+    with pytest.raises(StrategyError, match="'qm_broken_features' cannot be imported: ZeroDiv"):
+        check_strategy(strategy)

@@ -10,6 +10,7 @@ from quant_mlops.database.access import open_server
 from quant_mlops.database.embedded import EmbeddedServer
 from quant_mlops.database.migrations import migrate as apply_migrations
 from quant_mlops.database.queries import query
+from quant_mlops.database.table_sizes import TableSize, table_sizes
 from quant_mlops.errors import ServerUnavailableError
 from quant_mlops.settings import load_settings
 
@@ -59,7 +60,7 @@ def status(as_json: bool) -> None:
     """Show server, extension, schema and sizes."""
     with open_workspace() as (settings, access):
         row = access.database.fetch_one(query("select_server_status"))
-        tables = access.database.fetch_all(query("select_table_sizes"))
+        tables = table_sizes(access.database)
         assert row is not None
         version, timescaledb, migration, size = row
         document = {
@@ -70,11 +71,19 @@ def status(as_json: bool) -> None:
             "timescaledb": timescaledb,
             "migration": migration,
             "bytes": size,
-            "tables": {name: {"rows": rows, "bytes": used} for name, rows, used in tables},
+            "tables": {
+                t.name: {"rows": t.rows, "estimated": t.estimated, "bytes": t.bytes} for t in tables
+            },
         }
     pairs = [(key, value) for key, value in document.items() if key != "tables"]
-    pairs += [(name, f"about {rows:,} rows, {used:,} bytes") for name, rows, used in tables]
+    pairs += [(table.name, f"{_rows(table)}, {table.bytes:,} bytes") for table in tables]
     emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
+
+
+def _rows(table: TableSize) -> str:
+    if table.rows is None:
+        return "rows not counted"
+    return f"{'about ' if table.estimated else ''}{table.rows:,} rows"
 
 
 @db.command(epilog="Example: quant-mlops db migrate")

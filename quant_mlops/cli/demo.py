@@ -17,7 +17,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import choose_strategy, open_workspace
-from quant_mlops.demonstration import bundled_strategies, write_demonstration_strategy
+from quant_mlops.demonstration import (
+    DEFAULT_CALENDAR,
+    bundled_strategies,
+    write_demonstration_strategy,
+)
 from quant_mlops.pipeline import StrategyContext
 from quant_mlops.settings import Settings, load_settings
 
@@ -32,19 +36,32 @@ DEFAULT_HOME = ".quant_mlops"
     help="CSV or Parquet, long (date, ticker, close, ...) or wide (dates by tickers); the bundled "
     "sample by default. Its home is a folder of its own inside the home.",
 )
-@click.option("--calendar", default="XNYS", show_default=True, help="Exchange of --prices.")
+@click.option(
+    "--calendar",
+    help=f"Exchange of --prices; that of their strategy file, else {DEFAULT_CALENDAR}, by default.",
+)
 @json_option
-def demo(prices: Path | None, calendar: str, as_json: bool) -> None:
+def demo(prices: Path | None, calendar: str | None, as_json: bool) -> None:
     """Run the whole loop, from prices to a retrained model, and write a report.
 
     Interrupted at any moment, it goes on where it was when it is started again; finished, it
     stores nothing further.
     """
+    if prices is None and calendar is not None:
+        raise click.UsageError(
+            f"--calendar {calendar} is the exchange of a price file, and the bundled sample has "
+            f"its own; give --prices FILE as well"
+        )
     started = time.perf_counter()
     if prices is not None:
         settings = _settings_for(prices)
         written = write_demonstration_strategy(settings, prices, calendar=calendar)
-        folder, name = settings.home / "strategies", written
+        if written.edited:
+            say(
+                f"note: {written.path} was kept as it is and differs from what would be written "
+                f"for {prices} now; remove it to start over"
+            )
+        folder, name = written.path.parent, written.name
     else:
         folder, name = bundled_strategies(), None
     # The demonstration has a strategy of its own, whatever the strategies of the settings are.

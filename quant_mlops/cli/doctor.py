@@ -11,11 +11,11 @@ from importlib.metadata import version
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_table
-from quant_mlops.database.access import open_server
+from quant_mlops.cli.workspace import open_home
 from quant_mlops.database.queries import query
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.settings import Settings, load_settings
-from quant_mlops.strategy import load_strategies
+from quant_mlops.strategy import check_strategy, load_strategies
 
 LEAST_FREE_BYTES = 5 << 30
 
@@ -31,7 +31,7 @@ def doctor(as_json: bool) -> None:
         "home": lambda: str(settings.home),
         "disk": lambda: _disk(settings),
         "database": lambda: _database(settings),
-        "strategies": lambda: ", ".join(load_strategies(settings)),
+        "strategies": lambda: _strategies(settings),
     }
     results = []
     for name, check in checks.items():
@@ -59,8 +59,15 @@ def _disk(settings: Settings) -> str:
     return f"{free >> 30} GiB free at {folder}"
 
 
+def _strategies(settings: Settings) -> str:
+    strategies = load_strategies(settings)
+    for strategy in strategies.values():
+        check_strategy(strategy)
+    return ", ".join(strategies)
+
+
 def _database(settings: Settings) -> str:
-    with open_server(settings) as access:
+    with open_home(settings) as access:
         row = access.database.fetch_one(query("select_server_status"))
         assert row is not None
         where = "embedded" if access.embedded else access.database.address

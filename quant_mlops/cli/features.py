@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import UTC, date, datetime
 
 import click
@@ -9,11 +10,14 @@ import click
 from quant_mlops.cli.audits import arrival, leakage, parity, revise
 from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
+from quant_mlops.database import Database
+from quant_mlops.database.queries import query
 from quant_mlops.features.catalog import registered_features
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.values import FeatureValue
 from quant_mlops.pipeline import compute_features, history_start, newest_session
 
+NEAR = 3
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 HEADER = ("feature", "version", "event time", "ingest time", "value", "producer")
 
@@ -43,7 +47,7 @@ def list_features(as_json: bool) -> None:
 @click.option(
     "--as-of",
     type=Instant(),
-    help="As known at this time (UTC unless it has a zone); now by default.",
+    help="As known at this time (wall time in New York unless it has a zone); now by default.",
 )
 @json_option
 def latest(entity: str, names: tuple[str, ...], as_of: datetime | None, as_json: bool) -> None:
@@ -51,16 +55,22 @@ def latest(entity: str, names: tuple[str, ...], as_of: datetime | None, as_json:
     with open_workspace() as (_, access):
         store = FeatureStore(access.database)
         found = store.get_latest(entity, list(names) or None, as_of=as_of)
+        hint = "" if found or as_json else _where_to_look(access.database, entity)
     values = list(found.values())
     emit(values, as_json=as_json, show=lambda: print_table(HEADER, _rows(values)))
-    if not values and not as_json:
-        say(f"nothing was known of {entity}; `quant-mlops features list` shows what is stored")
+    if hint:
+        what = f"{', '.join(names)} of {entity}" if names else entity
+        say(f"nothing was known of {what} at that time; {hint}")
 
 
 @features.command(epilog="Example: quant-mlops features history AAPL rsi_14")
 @click.argument("entity")
 @click.argument("name")
-@click.option("--event-time", type=Instant(), help="Revisions of the event of this time only.")
+@click.option(
+    "--event-time",
+    type=Instant(),
+    help="Revisions of the event of this time only (wall time in New York unless it has a zone).",
+)
 @click.option("--last", type=COUNT, default=20, show_default=True, help="Newest rows to show.")
 @json_option
 def history(entity: str, name: str, event_time: datetime | None, last: int, as_json: bool) -> None:
@@ -80,6 +90,10 @@ def backfill(
     first: datetime | None, last: datetime | None, strategy_name: str | None, as_json: bool
 ) -> None:
     """Compute the strategy's features over sessions and store what is new."""
+    if first and last and first > last:
+        raise click.BadParameter(
+            f"{first.date()} is after --last {last.date()}; exchange the two", param_hint="--first"
+        )
     with open_strategy(strategy_name) as work:
         start: date = first.date() if first else history_start(work)
         end: date = last.date() if last else newest_session(work, now=datetime.now(UTC))
@@ -94,6 +108,20 @@ def backfill(
 
 for _audit in (parity, leakage, arrival, revise):
     features.add_command(_audit)
+
+
+def _where_to_look(database: Database, entity: str) -> str:
+    """Return what helps whoever asked for an entity of which nothing was known."""
+    stored = [key for (key,) in database.fetch_all(query("select_entities"))]
+    if entity in stored:
+        return f"`quant-mlops features history {entity} FEATURE` shows when its values became known"
+    by_spelling: dict[str, str] = {}
+    for key in stored:
+        by_spelling.setdefault(key.casefold(), key)
+    near = difflib.get_close_matches(entity.casefold(), by_spelling, n=NEAR)
+    if near:
+        return f"near in spelling: {', '.join(by_spelling[key] for key in near)}"
+    return f"none of the {len(stored):,} entities with values is near it in spelling"
 
 
 def _rows(values: list[FeatureValue]) -> list[tuple[object, ...]]:

@@ -10,6 +10,7 @@ from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, 
 from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
 from quant_mlops.errors import ModelNotFoundError
 from quant_mlops.registry.records import Deployment
+from quant_mlops.retraining import retrain
 
 METRICS_SHOWN = ("ic_mean_val", "ic_mean_test", "ic_mean_se_test", "sharpe_ratio_backtest")
 
@@ -34,6 +35,37 @@ def list_models(strategy_name: str | None, as_json: bool) -> None:
     document = [{"model": m, "metrics": metrics[m.model_id]} for m in found]
     header = ("model", "created", *METRICS_SHOWN)
     emit(document, as_json=as_json, show=lambda: print_table(header, rows))
+
+
+@models.command(epilog="Example: quant-mlops models train --as-of 2022-06-30T20:00-04:00")
+@click.option("--as-of", type=Instant(), help="Train on what was known then; now by default.")
+@strategy_option
+@json_option
+def train(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> None:
+    """Train the strategy's learners, and let the best face the model that is live.
+
+    Without a live model it is promoted. A promotion holds from the time that was trained as of.
+    """
+    with open_strategy(strategy_name) as work:
+        outcome = retrain(work, as_of=as_of or work.database.now())
+    best = outcome.candidate
+    document = {
+        "snapshot": outcome.snapshot.fingerprint,
+        "rows": outcome.snapshot.row_count,
+        "models": [{"model": m.model, "metrics": m.metrics} for m in outcome.models],
+        "candidate": best.model.label,
+        "promoted": outcome.promoted,
+        "reason": outcome.reason,
+    }
+    pairs = [
+        ("snapshot", f"{outcome.snapshot.fingerprint[:16]}, {outcome.snapshot.row_count:,} rows"),
+        ("trained", ", ".join(m.model.label for m in outcome.models)),
+        ("candidate", best.model.label),
+        *((name, best.metrics.get(name)) for name in METRICS_SHOWN),
+        ("verdict", "promoted" if outcome.promoted else "rejected"),
+        ("reason", outcome.reason),
+    ]
+    emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
 
 
 @models.command(epilog="Example: quant-mlops models show momentum_xgboost 1")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-from quant_mlops.cli.output import emit, json_option, print_pairs
+from quant_mlops.cli.output import emit, json_option, print_pairs, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.errors import MonitoringError
 from quant_mlops.pipeline import (
@@ -45,6 +45,11 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         measure_feature_drift(work, day, day)
         metrics, _ = judge_sessions(work, day, day)
         response = raise_alerts(work, day)
+    if predictions.sessions_without_model:
+        say(
+            f"no model of {work.strategy.name} was live at the open of {day}, so there are no "
+            f"predictions; `quant-mlops models train` makes the first"
+        )
     judged = metrics[0]
     document = {
         "session": day,

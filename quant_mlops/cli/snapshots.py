@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
+from quant_mlops.database import Database
 from quant_mlops.pipeline import build_snapshot, evaluation_time
 from quant_mlops.training.snapshot_files import (
+    FEWEST_DIGITS,
     Snapshot,
     find_snapshot,
+    find_snapshot_by_fingerprint,
     list_snapshots,
     read_snapshot,
 )
+
+
+class SnapshotKey(click.ParamType["UUID | str"]):
+    """The UUID of a snapshot, or the first digits of its fingerprint."""
+
+    name = "snapshot"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> UUID | str:
+        if isinstance(value, UUID):
+            return value
+        # Of 32 digits without hyphens a fingerprint is meant: nothing prints a UUID like that.
+        if re.fullmatch(rf"[0-9a-fA-F]{{{FEWEST_DIGITS},}}", value):
+            return str(value).lower()
+        try:
+            return UUID(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither the UUID of a snapshot nor {FEWEST_DIGITS} or more "
+                f"hexadecimal digits of its fingerprint; `quant-mlops snapshot list` shows both",
+                param,
+                ctx,
+            )
+
+
+def _find(database: Database, key: UUID | str) -> Snapshot:
+    if isinstance(key, UUID):
+        return find_snapshot(database, key)
+    return find_snapshot_by_fingerprint(database, key)
 
 
 @click.group(epilog="Example: quant-mlops snapshot list")
@@ -25,7 +58,9 @@ def snapshot() -> None:
 
 @snapshot.command(epilog="Example: quant-mlops snapshot build --as-of 2022-06-30T20:00+00:00")
 @click.option(
-    "--as-of", type=Instant(), help="Knowledge time (UTC unless it has a zone); now by default."
+    "--as-of",
+    type=Instant(),
+    help="Knowledge time (wall time in New York unless it has a zone); now by default.",
 )
 @strategy_option
 @json_option
@@ -55,26 +90,29 @@ def list_all(as_json: bool) -> None:
     emit(found, as_json=as_json, show=lambda: print_table(header, rows))
 
 
-@snapshot.command(epilog="Example: quant-mlops snapshot show ID, with an ID of snapshot list")
-@click.argument("snapshot_id", type=click.UUID)
+@snapshot.command(epilog="Example: quant-mlops snapshot show 276927113199d9c0")
+@click.argument("key", type=SnapshotKey(), metavar="SNAPSHOT")
 @json_option
-def show(snapshot_id: UUID, as_json: bool) -> None:
-    """Show one snapshot."""
+def show(key: UUID | str, as_json: bool) -> None:
+    """Show one SNAPSHOT: its UUID, or the first eight or more digits of its fingerprint."""
     with open_workspace() as (_, access):
-        found = find_snapshot(access.database, snapshot_id)
+        found = _find(access.database, key)
     emit(found, as_json=as_json, show=lambda: print_pairs(_pairs(found)))
 
 
-@snapshot.command(epilog="Example: quant-mlops snapshot verify ID, with an ID of snapshot list")
-@click.argument("snapshot_id", type=click.UUID)
+@snapshot.command(epilog="Example: quant-mlops snapshot verify 276927113199d9c0")
+@click.argument("key", type=SnapshotKey(), metavar="SNAPSHOT")
 @json_option
-def verify(snapshot_id: UUID, as_json: bool) -> None:
-    """Check a snapshot's file: its bytes and its content against what was recorded."""
+def verify(key: UUID | str, as_json: bool) -> None:
+    """Check a snapshot's file: its bytes and its content against what was recorded.
+
+    SNAPSHOT is its UUID, or the first eight or more digits of its fingerprint.
+    """
     with open_workspace() as (_, access):
-        found = find_snapshot(access.database, snapshot_id)
+        found = _find(access.database, key)
         table = read_snapshot(found)
     document = {
-        "snapshot_id": snapshot_id,
+        "snapshot_id": found.snapshot_id,
         "intact": True,
         "rows": table.num_rows,
         "fingerprint": found.fingerprint,

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 
 from quant_mlops.cli.output import say
 from quant_mlops.database.access import ServerAccess, open_server
-from quant_mlops.errors import MarketDataError, StrategyError
+from quant_mlops.database.embedded import EmbeddedServer
+from quant_mlops.errors import FeatureStoreError, MarketDataError, StrategyError
+from quant_mlops.features.instants import as_utc
 from quant_mlops.pipeline import StrategyContext, newest_session
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import Strategy, load_strategies
+
+# That of a FeatureStore that is not told another: one rule for a time, wherever it is given.
+MARKET_ZONE = ZoneInfo("America/New_York")
+# They are run to make a home; any other command that makes one was run in the wrong folder.
+HOME_MAKERS = ("demo", "dev", "ingest", "db start", "db migrate")
 
 strategy_option = click.option(
     "--strategy", "strategy_name", help="Name of the strategy; needed only if there are several."
@@ -22,7 +30,7 @@ strategy_option = click.option(
 
 
 class Instant(click.ParamType[datetime]):
-    """An ISO 8601 time; a date is its midnight and a time without a zone is UTC."""
+    """An ISO 8601 time; without a zone it is wall time in New York, and a date is its midnight."""
 
     name = "time"
 
@@ -33,17 +41,39 @@ class Instant(click.ParamType[datetime]):
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is no ISO 8601 time such as 2022-06-30T20:00+00:00", param, ctx)
-        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        try:
+            return as_utc(moment, zone=MARKET_ZONE)
+        except FeatureStoreError as error:
+            self.fail(str(error), param, ctx)
 
 
 @contextmanager
 def open_workspace() -> Iterator[tuple[Settings, ServerAccess]]:
     """Open the server of the settings, saying where it is if it is not in the home."""
     settings = load_settings()
-    with open_server(settings) as access:
+    with open_home(settings) as access:
         if access.embedded is not None and access.embedded.placement.note:
             say(f"note: {access.embedded.placement.note}")
         yield settings, access
+
+
+@contextmanager
+def open_home(settings: Settings) -> Iterator[ServerAccess]:
+    """Open the server of the settings, saying so where that made a home nobody asked for."""
+    unasked = (
+        settings.database_url is None
+        and EmbeddedServer(settings.postgres_folder).is_new
+        and not _makes_a_home(click.get_current_context().command_path)
+    )
+    with open_server(settings) as access:
+        if unasked:
+            say(f"note: there was no home at {settings.home}; a new, empty one was made")
+        yield access
+
+
+def _makes_a_home(command_path: str) -> bool:
+    _, _, command = command_path.partition(" ")
+    return any(command == maker or command.startswith(f"{maker} ") for maker in HOME_MAKERS)
 
 
 @contextmanager

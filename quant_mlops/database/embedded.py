@@ -54,6 +54,11 @@ class EmbeddedServer:
         return f"postgresql://{SUPERUSER}@:{PORT}/{database}?host={socket}"
 
     @property
+    def is_new(self) -> bool:
+        """Whether the folder holds no database yet, so that a start will make an empty one."""
+        return not (self.placement.data / "PG_VERSION").exists()
+
+    @property
     def dagster_url(self) -> str:
         """The SQLAlchemy URL of Dagster's database; it names the driver, as Dagster needs 2."""
         return self.url(DAGSTER_DATABASE).replace("postgresql://", "postgresql+psycopg2://")

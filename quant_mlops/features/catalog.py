@@ -55,14 +55,32 @@ def register_definitions(database: Database, definitions: Iterable[FeatureDefini
                     "description": definition.description,
                 },
             ).fetchone()
-            stored = str(row[0]) if row else ""
-            if stored != definition.logic_hash:
-                raise FeatureLogicChangedError(
-                    f"{definition.key} is stored with logic {stored[:12] or 'undeclared'} and the "
-                    f"code now has {definition.logic_hash[:12]}; define it as "
-                    f"{definition.name}@{definition.version + 1} and backfill that with "
-                    f"`quant-mlops features backfill`"
-                )
+            _refuse_other_logic(definition, str(row[0]) if row else "")
+
+
+def refuse_changed_logic(database: Database, definitions: Iterable[FeatureDefinition]) -> None:
+    """Hold definitions against what is stored, without storing those that are not.
+
+    Raises
+    ------
+    FeatureLogicChangedError
+        As `register_definitions`.
+    """
+    stored = {(f.feature_name, f.feature_version): f for f in registered_features(database)}
+    for definition in definitions:
+        found = stored.get((definition.name, definition.version))
+        if found is not None and found.logic_hash:
+            _refuse_other_logic(definition, found.logic_hash)
+
+
+def _refuse_other_logic(definition: FeatureDefinition, stored: str) -> None:
+    if stored != definition.logic_hash:
+        raise FeatureLogicChangedError(
+            f"{definition.key} is stored with logic {stored[:12] or 'undeclared'} and the code now "
+            f"has {definition.logic_hash[:12]}; define it as "
+            f"{definition.name}@{definition.version + 1} and backfill that with "
+            f"`quant-mlops features backfill`"
+        )
 
 
 def registered_features(database: Database) -> list[RegisteredFeature]:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from quant_mlops.features.catalog import register_definitions
+from quant_mlops.features.admission import admit_definitions
+from quant_mlops.features.catalog import refuse_changed_logic
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.instants import INSTANT
 from quant_mlops.features.rolling import trailing_maximum
@@ -123,8 +124,8 @@ def write_computed_features(
     store : FeatureStore
     calendar : TradingCalendar
     definitions : sequence of FeatureDefinition
-        Registered first; changed logic under a stored version is refused before anything is
-        written.
+        Changed logic under a stored version is refused before anything is written, and so is a
+        new definition that looks ahead or reads further back than its lookback.
     first, last : date
         Sessions to compute, both included; history before `first` is read as far back as the
         longest lookback needs.
@@ -141,7 +142,7 @@ def write_computed_features(
     """
     if not definitions:
         return
-    register_definitions(store.database, definitions)
+    refuse_changed_logic(store.database, definitions)
     longest = max(definition.lookback for definition in definitions)
     history = read_price_history(
         store.database,
@@ -151,7 +152,11 @@ def write_computed_features(
         as_of=as_of,
         tickers=tickers,
     )
-    for definition in _computable(history.in_turn, definitions):
+    chosen = list(_computable(history.in_turn, definitions))
+    admit_definitions(
+        store.database, calendar, chosen, last=last, as_of=as_of, tickers=history.in_turn.tickers
+    )
+    for definition in chosen:
         rows = compute_feature(history, definition, first=np.datetime64(first))
         result = write_rows(
             store.database,

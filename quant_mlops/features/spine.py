@@ -112,7 +112,7 @@ def read_spine(
                 f"leave them out"
             )
     times = column_as_utc(table["time"], zone=zone).cast(pa.int64()).to_numpy()
-    oldest = None if max_age is None else oldest_events(times, max_age, calendar=calendar)
+    bound = None if max_age is None else oldest_events(times, max_age, calendar=calendar)
     entities = table["entity_key"].cast(pa.string()).combine_chunks().dictionary_encode()
     codes = entities.indices.to_numpy()
     order = _by_entity_and_time(codes, times)
@@ -121,16 +121,19 @@ def read_spine(
     questions = {}
     for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
         rows = order[start:stop]
-        questions[name] = Questions(rows, times[rows], None if oldest is None else oldest[rows])
+        questions[name] = Questions(rows, times[rows], None if bound is None else bound[rows])
     return Spine(table, questions)
 
 
-def oldest_events(times: Instants, max_age: timedelta | int, *, calendar: str) -> Instants:
+def oldest_events(times: Instants, max_age: timedelta | int | None, *, calendar: str) -> Instants:
     """Return the oldest event time that is still young enough at each time, microseconds UTC.
 
-    An age in sessions is how many sessions of the calendar have closed after the event and by
-    the time: on Monday before the close, the close of Friday is 0 sessions old.
+    Without a bound all are. An age in sessions is how many sessions of the calendar have closed
+    after the event and by the time: on Monday before the close, the close of Friday is 0
+    sessions old.
     """
+    if max_age is None:
+        return np.full(len(times), EARLIEST)
     if isinstance(max_age, timedelta):
         if max_age < timedelta(0):
             raise InvalidValueError(f"max_age {max_age} is negative; give a duration of 0 or more")

@@ -22,7 +22,7 @@ from quant_mlops.features.rows import (
     frame_to_rows,
     settle_missing,
 )
-from quant_mlops.features.spine import read_spine
+from quant_mlops.features.spine import oldest_events, read_spine
 from quant_mlops.features.table import point_in_time_table
 from quant_mlops.features.values import FeatureValue, value_columns
 from quant_mlops.features.vintage import Vintage
@@ -213,16 +213,47 @@ class FeatureStore:
         feature_names: Sequence[str] | None = None,
         *,
         feature_version: int | None = None,
+        knowledge_time: datetime | None = None,
+        max_age: timedelta | int | None = None,
     ) -> list[FeatureValue]:
         """Return for each (entity, time) and feature the value that was known then.
 
-        Values come in the order of the questions and, within one, of the features; what was not
-        known is left out. Two times of one entity give two answers.
+        Each question costs a probe; for more than some thousands, `point_in_time_table` is faster.
+
+        Parameters
+        ----------
+        entity_times : sequence of (str, datetime)
+            Naive times are wall time in the store's zone.
+        feature_names : sequence of str, optional
+            All registered features by default.
+        feature_version : int, optional
+            The newest registered version of each feature by default.
+        knowledge_time, max_age
+            As in `point_in_time_table`.
+
+        Returns
+        -------
+        list of FeatureValue
+            In the order of the questions and, within one, of the features; what was not known is
+            left out. Two times of one entity give two answers.
+
+        Raises
+        ------
+        UnknownFeatureError, AmbiguousTimeError, InvalidValueError
         """
         versions = resolve_versions(self.database, feature_names, version=feature_version)
+        times = [as_utc(time, zone=self.zone) for _, time in entity_times]
+        known_by = self._known_by(knowledge_time)
+        oldest = oldest_events(
+            np.array([to_microseconds(time) for time in times], dtype=np.int64),
+            max_age,
+            calendar=self.calendar,
+        )
         parameters = {
             "entities": [entity for entity, _ in entity_times],
-            "times": [as_utc(time, zone=self.zone) for _, time in entity_times],
+            "times": times,
+            "seen_by": [min(time, known_by) for time in times],
+            "oldest": [from_microseconds(int(event)) for event in oldest],
             "names": list(versions),
             "versions": list(versions.values()),
         }
@@ -272,13 +303,11 @@ class FeatureStore:
         ------
         FeatureStoreError, UnknownFeatureError, AmbiguousTimeError, InvalidValueError
         """
-        now = self.database.now()
-        known_by = now if knowledge_time is None else as_utc(knowledge_time, zone=self.zone)
         return point_in_time_table(
             self.database,
             read_spine(spine, zone=self.zone, max_age=max_age, calendar=self.calendar),
             self._versions(feature_names, feature_versions or {}),
-            knowledge_time=min(known_by, now),
+            knowledge_time=self._known_by(knowledge_time),
             vintage=vintage,
         )
 
@@ -303,6 +332,11 @@ class FeatureStore:
         }
         rows = self.database.fetch_all(query("select_feature_history"), parameters)
         return [FeatureValue.of_row(row) for row in rows]
+
+    def _known_by(self, knowledge_time: datetime | None) -> datetime:
+        """Return the knowledge time of a read: now, or the given one if that is earlier."""
+        now = self.database.now()
+        return now if knowledge_time is None else min(as_utc(knowledge_time, zone=self.zone), now)
 
     def _versions(self, names: Sequence[str], pinned: Mapping[str, int]) -> dict[str, int]:
         given = {name: pinned[name] for name in names if name in pinned}

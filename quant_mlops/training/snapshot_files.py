@@ -26,6 +26,7 @@ from quant_mlops.training.snapshot import SnapshotContent
 
 DATA_FILE = "data.parquet"
 MANIFEST_FILE = "manifest.json"
+FEWEST_DIGITS = 8
 NAMESPACE = uuid.UUID("6f0a6f0e-6f7b-5c1e-9d0e-3a1c1c7d0b55")
 
 
@@ -145,6 +146,30 @@ def find_snapshot(database: Database, snapshot_id: uuid.UUID) -> Snapshot:
     if not found:
         raise TrainingError(
             f"there is no snapshot {snapshot_id}; `quant-mlops snapshot list` shows those there are"
+        )
+    return found[0]
+
+
+def find_snapshot_by_fingerprint(database: Database, digits: str) -> Snapshot:
+    """Return the one snapshot whose fingerprint begins with some digits.
+
+    Raises
+    ------
+    TrainingError
+        No fingerprint begins so, or those of several snapshots do; the same rows known at two
+        times have one fingerprint.
+    """
+    found = [s for s in list_snapshots(database) if s.fingerprint.startswith(digits)]
+    if not found:
+        raise TrainingError(
+            f"there is no snapshot with a fingerprint {digits}...; `quant-mlops snapshot list` "
+            f"shows those there are"
+        )
+    if len(found) > 1:
+        named = ", ".join(f"{s.snapshot_id} of {s.strategy_id}" for s in found)
+        raise TrainingError(
+            f"the fingerprints of {len(found)} snapshots begin with {digits}: {named}; give the "
+            f"UUID of one of them"
         )
     return found[0]
 

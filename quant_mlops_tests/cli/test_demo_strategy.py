@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -67,9 +69,9 @@ def test_any_path_is_one_that_the_strategy_finds_again(
 ) -> None:
     file = write_prices(tmp_path / 'we"ird \\ ünïcode' / "p.csv", calendar, 210)
     settings = load_settings(tmp_path)
-    name = write_demonstration_strategy(settings, file, calendar="XNYS")
-    strategy = read_strategy(settings.home / "strategies" / f"{name}.toml")
-    assert strategy.name == name == "demo_p"
+    written = write_demonstration_strategy(settings, file, calendar="XNYS")
+    strategy = read_strategy(settings.home / "strategies" / "demo_p.toml")
+    assert strategy.name == written.name == "demo_p"
     assert Path(strategy.prices.file) == file
 
 
@@ -89,8 +91,7 @@ def test_windows_fit_the_history_and_features_its_columns(
 ) -> None:
     file = write_prices(tmp_path / "p.csv", calendar, sessions, volume=volume)
     settings = load_settings(tmp_path)
-    name = write_demonstration_strategy(settings, file, calendar="XNYS")
-    strategy = read_strategy(settings.home / "strategies" / f"{name}.toml")
+    strategy = read_strategy(write_demonstration_strategy(settings, file).path)
     days = calendar.sessions(date(2015, 1, 2), date(2024, 12, 31))[:sessions]
     monitored = MONITORED_OF_LONG if sessions >= 760 else sessions // 4
     assert strategy.monitoring.first_session == days[-monitored].item()
@@ -108,5 +109,92 @@ def test_a_long_file_name_gives_a_name_that_the_tables_take(
 ) -> None:
     file = write_prices(tmp_path / f"{'Ünï-long.name ' * 9}.csv", calendar, 200)
     settings = load_settings(tmp_path)
-    name = write_demonstration_strategy(settings, file, calendar="XNYS")
-    assert read_strategy(settings.home / "strategies" / f"{name}.toml").name == name
+    written = write_demonstration_strategy(settings, file)
+    assert read_strategy(written.path).name == written.name
+
+
+def test_a_strategy_file_that_was_edited_is_kept_and_a_note_says_so(
+    empty: Any, tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, 210)
+    target = tmp_path / "home" / "strategies" / "demo_p.toml"
+    # Each ends where a storage for Dagster is needed, after the strategy was chosen.
+    for _ in range(2):
+        found = empty("demo", "--prices", file)
+        assert "DAGSTER_PG_URL is not set" in found.stderr
+        assert str(target) not in found.stderr
+    edited = target.read_text("utf-8").replace("seed = 7", "seed = 8").replace("demo_p", "mine")
+    target.write_text(edited, "utf-8")
+    found = empty("demo", "--prices", file, "--calendar", "XNYS")
+    assert "DAGSTER_PG_URL is not set" in found.stderr
+    assert f"note: {target} was kept as it is and differs" in found.stderr.splitlines()[0]
+    assert target.read_text("utf-8") == edited
+
+
+def test_a_kept_file_gives_name_and_calendar(tmp_path: Path, calendar: TradingCalendar) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, 240)
+    settings = load_settings(tmp_path)
+    first = write_demonstration_strategy(settings, file, calendar="XNAS")
+    again = write_demonstration_strategy(settings, file)
+    assert again == first
+    assert read_strategy(again.path).calendar == "XNAS"
+    text = again.path.read_text("utf-8")
+    again.path.write_text(text.replace('name = "demo_p"', 'name = "mine"'), "utf-8")
+    kept = write_demonstration_strategy(settings, file)
+    assert (kept.name, kept.edited) == ("mine", True)
+
+
+def test_a_kept_file_may_fit_a_history_that_a_new_one_would_not(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, 210)
+    settings = load_settings(tmp_path)
+    write_demonstration_strategy(settings, file)
+    write_prices(file, calendar, 190)
+    assert write_demonstration_strategy(settings, file).edited
+
+
+def test_another_calendar_than_that_of_the_strategy_file_is_refused_before_any_work(
+    empty: Any, tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, 210)
+    empty.fails("demo", "--prices", file)
+    target = tmp_path / "home" / "strategies" / "demo_p.toml"
+    before = target.read_text("utf-8")
+    # Were the prices read first, their being gone would be the complaint.
+    file.unlink()
+    sentence = empty.fails("demo", "--prices", file, "--calendar", "XLON")
+    assert f"the calendar XLON was given, and strategy file {target} has XNYS" in sentence
+    assert f"remove {target} to start over, or give another --home" in sentence
+    assert target.read_text("utf-8") == before
+
+
+def test_a_price_file_of_the_same_name_elsewhere_does_not_run_on_the_first_ones_prices(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    settings = load_settings(tmp_path)
+    first = write_prices(tmp_path / "a" / "p.csv", calendar, 210)
+    target = write_demonstration_strategy(settings, first).path
+    second = write_prices(tmp_path / "b" / "p.csv", calendar, 220)
+    with pytest.raises(StrategyError) as caught:
+        write_demonstration_strategy(settings, second)
+    assert f"{target} is for the prices of {first}, not of {second}" in str(caught.value)
+
+
+def test_a_calendar_without_prices_is_wrong_usage(shell: Any) -> None:
+    found = shell("demo", "--calendar", "XLON")
+    assert found.status == 2
+    assert "give --prices FILE as well" in found.stderr
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space's", "with\nbreak"])
+def test_the_comment_names_the_home_that_the_file_belongs_to(
+    tmp_path: Path, calendar: TradingCalendar, folder: str
+) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, 210)
+    settings = load_settings(tmp_path, home=Path(folder))
+    path = write_demonstration_strategy(settings, file).path
+    assert read_strategy(path).name == "demo_p"
+    (command,) = re.findall(r"^# +(quant-mlops .*)$", path.read_text("utf-8"), re.MULTILINE)
+    home = "HOME" if "\n" in folder else str(tmp_path / folder)
+    assert shlex.split(command) == ["quant-mlops", "--home", home, "dev"]

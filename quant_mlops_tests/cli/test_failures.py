@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from quant_mlops.demonstration import bundled_strategies
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PASSWORD = "s3cr3t-w0rd"
 UNREACHABLE = f"postgresql://bob:{PASSWORD}@127.0.0.1:1/quant"
@@ -95,6 +97,23 @@ def test_a_malformed_strategy_is_named_with_its_key(
     folder.mkdir(parents=True)
     (folder / "broken.toml").write_text(text)
     assert message in empty.fails(*arguments)
+
+
+def test_the_doctor_reports_a_strategy_that_is_valid_and_cannot_run(
+    empty: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "home" / "strategies"
+    folder.mkdir(parents=True)
+    bundled = (bundled_strategies() / "momentum.toml").read_text("utf-8")
+    (folder / "a.toml").write_text(bundled)
+    assert empty("doctor", "--json").document["strategies"]["status"] == "ok"
+    away = bundled.replace("bundled:sample", "away.csv").replace('"momentum"', '"second"', 1)
+    (folder / "b.toml").write_text(away)
+    found = empty("doctor", "--json")
+    assert found.status == 1
+    check = found.document["strategies"]
+    assert check["status"] == "failed"
+    assert check["detail"].startswith("strategy second: prices.file ")
 
 
 def test_a_folder_without_a_strategy_is_named(

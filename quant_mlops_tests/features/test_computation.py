@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 from quant_mlops.database import Database
-from quant_mlops.errors import FeatureLogicChangedError
+from quant_mlops.errors import FeatureLogicChangedError, FeatureStoreError
 from quant_mlops.features import FeatureStore, builtin, feature
 from quant_mlops.features.computation import compute_feature, write_computed_features
 from quant_mlops.features.definition import definitions_in
+from quant_mlops.features.rolling import lagged
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.panel import FIELDS, Panel
 from quant_mlops.market.price_bars import write_bars
@@ -248,3 +249,46 @@ def test_no_value_is_known_before_its_session_closed_even_where_the_bar_is_missi
     )
     assert events[400] in event
     assert (ingest >= event).all()
+
+
+@feature("peeks", lookback=1)
+def peeks(panel):
+    """Return of the session to come."""
+    ahead = np.full_like(panel.close, np.nan)
+    ahead[:-1] = panel.close[1:] / panel.close[:-1] - 1.0
+    return ahead
+
+
+@feature("reaches", lookback=2)
+def reaches(panel):
+    """Return over five sessions, with a lookback of two."""
+    return panel.close / lagged(panel.close, 5) - 1.0
+
+
+@feature("fails", lookback=1)
+def fails(panel):
+    """Give values of another shape."""
+    return panel.close[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        (peeks, r"peeks@1 looks ahead: of \d+ values \d+ change"),
+        (reaches, r"reaches@1 reads further back than its lookback of 2 sessions"),
+        (fails, r"fails@1 gives values of shape"),
+    ],
+)
+def test_a_definition_that_reads_what_it_must_not_is_refused_before_it_is_stored(
+    database: Database, calendar: TradingCalendar, bars: pa.Table, definition, message: str
+) -> None:
+    write_bars(database, bars, source="test")
+    with pytest.raises(FeatureStoreError, match=message):
+        list(
+            write_computed_features(
+                FeatureStore(database, "test"), calendar, [builtin.ret_5d, definition],
+                first=FIRST, last=LAST, as_of=NOW,
+            )
+        )  # fmt: skip
+    assert database.fetch_all("SELECT 1 FROM feature_definitions") == []
+    assert database.fetch_all("SELECT 1 FROM feature_events LIMIT 1") == []

@@ -160,6 +160,16 @@ def test_two_times_of_one_entity_are_two_answers(revised: FeatureStore, at) -> N
     assert [(v.value, v.as_of_time) for v in found] == [(9.0, at(7))]
 
 
+def test_a_knowledge_time_and_an_age_bound_the_answers(revised: FeatureStore, at) -> None:
+    asked = [("A", at(40))]
+    found = revised.get_point_in_time(asked, ["f"], knowledge_time=at(5.5))
+    assert found == []
+    assert revised.get_point_in_time(asked, ["f"], max_age=timedelta(minutes=34)) == []
+    found = revised.get_point_in_time(asked, ["f"], max_age=timedelta(minutes=35))
+    assert [v.value for v in found] == [9.0]
+    assert len(revised.get_point_in_time(asked, ["f"], max_age=0)) == 1
+
+
 def test_late_news_of_an_older_event_does_not_replace_a_newer_event(
     revised: FeatureStore, at
 ) -> None:
