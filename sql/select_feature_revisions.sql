@@ -22,7 +22,7 @@ second_prints AS (
 ),
 prints AS (
     SELECT feature_name, feature_version, producer,
-           event_time AS event,
+           (entity_key, event_time) AS event,
            row_number() OVER event > 1 AS revises,
            value_double AS value,
            lag(value_double) OVER event AS before

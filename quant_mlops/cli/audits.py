@@ -68,7 +68,11 @@ def leakage(session: datetime | None, count: int, strategy_name: str | None, as_
 
 
 @click.command(epilog="Example: quant-mlops features arrival --since 2022-01-01")
-@click.option("--since", type=Instant(), help="Leave out events before this time.")
+@click.option(
+    "--since",
+    type=Instant(),
+    help="Leave out events before this time (wall time in New York unless it has a zone).",
+)
 @strategy_option
 @json_option
 def arrival(since: datetime | None, strategy_name: str | None, as_json: bool) -> None:

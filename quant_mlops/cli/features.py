@@ -113,6 +113,8 @@ for _audit in (parity, leakage, arrival, revise):
 def _where_to_look(database: Database, entity: str) -> str:
     """Return what helps whoever asked for an entity of which nothing was known."""
     stored = [key for (key,) in database.fetch_all(query("select_entities"))]
+    if not stored:
+        return "no value is stored yet, and `quant-mlops features backfill` stores some"
     if entity in stored:
         return f"`quant-mlops features history {entity} FEATURE` shows when its values became known"
     by_spelling: dict[str, str] = {}

@@ -127,7 +127,7 @@ def best(metric: str, dataset: str, lowest: bool, strategy_name: str | None, as_
 @click.option(
     "--at",
     type=Instant(),
-    help="Live at this time (UTC unless it has a zone); all of time by default.",
+    help="Live at this time (wall time in New York unless it has a zone); all of time by default.",
 )
 @strategy_option
 @json_option

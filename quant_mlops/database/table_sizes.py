@@ -42,7 +42,7 @@ def table_sizes(
     ----------
     database : Database
     counted_below : int
-        Bytes below which a table is counted; of a larger one that would be felt.
+        Bytes below which a table is counted; counting a larger one takes seconds.
     """
     found = []
     with database.connection() as connection:

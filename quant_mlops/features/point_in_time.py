@@ -1,12 +1,12 @@
 """What was known when: the knowledge-time collapse of a series, and look-ups in it.
 
 For a time t the value known is the one with the greatest `(event_time, ingest_time)` among rows
-with `event_time <= t` and `ingest_time <= t`. Let `available = max(event_time, ingest_time)`, and
-order the rows by `(available, event_time, ingest_time)`. A row about an older event than some row
-before it can never be the answer. Of the others each is the answer from its `available` on: rows
-about one event come in the order of their ingest times, since the later of two of them is
-available later or, where both are known ahead of the event, follows by the order. So the answer
-for t is the last kept row with `available <= t`, one binary search away.
+with `event_time <= t` and `ingest_time <= t`, that is with `available <= t`, where `available` is
+the later of the two. Take the rows in the order of `(event_time, ingest_time)`. A row is never the
+answer if one after it is available no later; any other is the answer from its `available` until
+the next of them is. So the rows that count are those available before all after them, which one
+running minimum from the end finds; they rise in both times, and the answer for t is one binary
+search away.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class KnownSeries:
     ----------
     available : ndarray of int64, shape (K,)
         When each row became the answer, microseconds UTC, ascending.
-    event_times : ndarray of int64, shape (K,)
-        Ascending as well.
     rows : ndarray of int, shape (K,)
-        Where each row stood in the arrays that were collapsed.
+        Where each row stands in the arrays that were collapsed.
+    event_times : ndarray of int64, shape (R,)
+        Those arrays' event times, all of them; those of the rows ascend.
     """
 
     available: Instants
-    event_times: Instants
     rows: Positions
+    event_times: Instants
 
     def at(self, times: Instants, *, oldest: Instants | None = None) -> Positions:
         """Return the row known at each time, as its place in the arrays that were collapsed.
@@ -54,11 +54,13 @@ class KnownSeries:
         ndarray of int, shape (M,)
             -1 where nothing was known.
         """
-        found = np.searchsorted(self.available, times, side="right") - 1
-        # The row before the first, -1, is the one that stands for nothing.
-        answer = np.append(self.rows, -1)[found]
-        if oldest is not None and len(self.rows):
-            answer[self.event_times[found] < oldest] = -1
+        found = self.available.searchsorted(times, side="right")
+        if len(self.rows) == 0:
+            return found - 1
+        answer = self.rows[found - 1]
+        answer[found == 0] = -1
+        if oldest is not None:
+            answer[self.event_times[answer] < oldest] = -1
         return answer
 
 
@@ -73,24 +75,23 @@ def collapse(event_times: Instants, ingest_times: Instants) -> KnownSeries:
     """
     event, ingest, order = in_event_order(event_times, ingest_times)
     available = np.maximum(event, ingest)
-    if not (available[1:] >= available[:-1]).all():
-        by_knowledge = np.argsort(available, kind="stable")
-        newest = event[by_knowledge] >= np.maximum.accumulate(event[by_knowledge])
-        kept = by_knowledge[newest]
-        available, event = available[kept], event[kept]
-        order = kept if order is None else order[kept]
-    rows = np.arange(len(event), dtype=np.intp) if order is None else order
-    return KnownSeries(available, event, rows)
+    kept = np.empty(len(available), dtype=np.bool_)
+    kept[-1:] = True
+    np.less(available[:-1], np.minimum.accumulate(available[:0:-1])[::-1], out=kept[:-1])
+    (places,) = kept.nonzero()
+    rows = places if order is None else order[places]
+    return KnownSeries(available[places], rows, event_times)
 
 
 def in_event_order(
     event_times: Instants, ingest_times: Instants
 ) -> tuple[Instants, Instants, Positions | None]:
     """Return both times in the order of `(event_time, ingest_time)`, and the order if it is new."""
-    step = event_times[1:] - event_times[:-1]
-    if (step > 0).all():
-        return event_times, ingest_times, None
-    if (step >= 0).all() and (ingest_times[1:] >= ingest_times[:-1])[step == 0].all():
-        return event_times, ingest_times, None
-    order = np.lexsort((ingest_times, event_times))
-    return event_times[order], ingest_times[order], order
+    rises = event_times[1:] > event_times[:-1]
+    if not rises.all():
+        (level,) = np.logical_not(rises, out=rises).nonzero()
+        same_event = event_times[level] == event_times[level + 1]
+        if not (same_event & (ingest_times[level] <= ingest_times[level + 1])).all():
+            order = np.lexsort((ingest_times, event_times))
+            return event_times[order], ingest_times[order], order
+    return event_times, ingest_times, None

@@ -44,7 +44,7 @@ def series_of_vintage(event: Instants, ingest: Instants, vintage: Vintage) -> Kn
     places = np.arange(len(events), dtype=np.intp) if order is None else order
     if vintage == "latest":
         newest = np.append(events[1:] != events[:-1], [True])[: len(events)]
-        return KnownSeries(events[newest], events[newest], places[newest])
+        return KnownSeries(events[newest], places[newest], event)
     known = collapse(event, ingest)
-    first_print = places[np.searchsorted(events, known.event_times, side="left")]
-    return KnownSeries(known.available, known.event_times, first_print)
+    first_print = places[np.searchsorted(events, event[known.rows], side="left")]
+    return KnownSeries(known.available, first_print, event)

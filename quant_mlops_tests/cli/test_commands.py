@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from quant_mlops.cli.workspace import MARKET_ZONE
 from quant_mlops.database import Database
+from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.registry import ModelRegistry
 
@@ -57,11 +61,40 @@ def test_without_json_a_person_gets_a_table_or_a_sentence(desk: Any) -> None:
         assert "{" not in found.stdout.partition("params")[0], arguments
 
 
-def test_the_status_counts_the_tables(desk: Any) -> None:
+def test_the_status_counts_the_tables(desk: Any, sessions: list[date]) -> None:
     document = desk("db", "status", "--json").document
     assert document["embedded"] is False
     assert {"price_bars", "feature_events", "drift_metrics"} <= set(document["tables"])
     assert document["tables"]["price_bars"]["bytes"] > 0
+    bars = {"rows": (len(sessions) - 1) * 12, "estimated": False}
+    assert document["tables"]["price_bars"].items() >= bars.items()
+    assert f"{bars['rows']:,} rows" in desk("db", "status").stdout
+    assert "about" not in desk("db", "status").stdout
+
+
+def test_a_time_without_a_zone_is_that_of_the_store(desk: Any, sessions: list[date]) -> None:
+    day = sessions[-20]
+    close = trading_calendar("XNYS").close_time(day)
+    known = (close + timedelta(minutes=15)).astimezone(ZoneInfo("America/New_York"))
+    before, at = known - timedelta(seconds=1), known
+    seen = []
+    for moment in (before, at):
+        naive = moment.replace(tzinfo=None).isoformat()
+        asked = ("features", "latest", "T03", "ret_5d", "--as-of")
+        found = desk(*asked, naive, "--json").document
+        assert found == desk(*asked, moment.isoformat(), "--json").document
+        seen.append(datetime.fromisoformat(found[0]["event_time"]))
+    assert seen[0] < close == seen[1]
+
+
+def test_a_date_is_its_midnight_in_new_york(desk: Any) -> None:
+    built = desk("snapshot", "build", "--as-of", "2022-03-01", "--json").document
+    assert datetime.fromisoformat(built["knowledge_time"]) == datetime(2022, 3, 1, 5, tzinfo=UTC)
+
+
+def test_times_of_the_command_line_are_read_in_the_zone_of_a_feature_store() -> None:
+    default = inspect.signature(FeatureStore).parameters["timezone"].default
+    assert ZoneInfo(default) == MARKET_ZONE
 
 
 def test_a_feature_is_shown_as_it_was_known_at_a_time(desk: Any, sessions: list[date]) -> None:
@@ -131,6 +164,48 @@ def test_a_snapshot_is_built_found_and_verified(desk: Any, stock: Any) -> None:
     finally:
         file.write_bytes(original)
     assert stock.home in file.parents
+
+
+def test_a_snapshot_is_found_by_the_fingerprint_that_is_printed(desk: Any) -> None:
+    first, *_ = desk("snapshot", "list", "--json").document
+    digits = first["fingerprint"]
+    for key in (digits[:8], digits[:16].upper(), digits[:32], digits):
+        assert desk("snapshot", "show", key, "--json").document == first
+        verified = desk("snapshot", "verify", key, "--json").document
+        assert verified["snapshot_id"] == first["snapshot_id"]
+    unknown = "".join("0" if digit != "0" else "1" for digit in digits[:12])
+    sentence = desk.fails("snapshot", "verify", unknown)
+    assert f"no snapshot with a fingerprint {unknown}" in sentence
+    assert "quant-mlops snapshot list" in sentence
+
+
+def test_the_same_rows_known_at_two_times_need_the_uuid(desk: Any) -> None:
+    built = [
+        desk("snapshot", "build", "--as-of", f"2022-03-01T{hour}:00", "--json").document
+        for hour in ("06", "07")
+    ]
+    assert built[0]["fingerprint"] == built[1]["fingerprint"]
+    sentence = desk.fails("snapshot", "show", built[0]["fingerprint"][:10])
+    assert all(snapshot["snapshot_id"] in sentence for snapshot in built)
+    assert "give the UUID" in sentence
+
+
+@pytest.mark.parametrize(
+    ("entity", "hint"),
+    [
+        ("t03", "nothing was known of t03 at that time; near in spelling: T03, "),
+        ("QQQQQ", "nothing was known of QQQQQ at that time; none of the 12 entities with values"),
+        ("T03", "nothing was known of T03 at that time; `quant-mlops features history T03 "),
+    ],
+)
+def test_an_entity_of_which_nothing_was_known_is_answered_with_those_near_it(
+    desk: Any, entity: str, hint: str
+) -> None:
+    found = desk("features", "latest", entity, "--as-of", "1999-01-04")
+    assert found.status == 0
+    assert found.stderr.startswith(hint)
+    assert found.stderr.count("T0") <= 4
+    assert "features list" not in found.stderr
 
 
 def test_without_a_time_the_snapshot_of_an_ended_strategy_is_that_of_its_last_session(

@@ -28,7 +28,10 @@ def test_a_started_server_stays_until_it_is_stopped_and_another_ends_with_its_co
     shell: Any, home: Path
 ) -> None:
     server = EmbeddedServer(home / "postgres")
-    document = shell("--home", home, "db", "status", "--json").document
+    found = shell("--home", home, "db", "status", "--json")
+    document = found.document
+    assert found.stderr == f"note: there was no home at {home}; a new, empty one was made\n"
+    assert shell("--home", home, "db", "status", "--json").stderr == ""
     assert document["embedded"] is True
     assert document["home"] == str(home)
     assert not server.is_running()
@@ -48,6 +51,21 @@ def test_a_started_server_stays_until_it_is_stopped_and_another_ends_with_its_co
     assert shell("--home", home, "db", "stop", "--json").document == {"stopped": True}
     assert not server.is_running()
     assert shell("--home", home, "db", "stop").status == 0
+
+
+def test_a_command_that_is_run_to_make_a_home_makes_it_without_a_note(
+    shell: Any, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.csv").write_text("date,ticker,close\n2024-01-16,ACME,101.25\n")
+    found = shell("--home", home, "ingest", "prices", "p.csv", "--json")
+    assert (found.status, found.stderr) == (0, "")
+    assert EmbeddedServer(home / "postgres").is_new is False
+
+
+def test_the_doctor_says_that_it_made_a_home(shell: Any, home: Path) -> None:
+    found = shell("--home", home, "doctor", "--json")
+    assert found.status == 0
+    assert found.stderr == f"note: there was no home at {home}; a new, empty one was made\n"
 
 
 def test_a_home_that_is_full_of_something_else_is_refused_in_a_sentence(

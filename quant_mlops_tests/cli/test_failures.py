@@ -138,6 +138,7 @@ def test_an_unknown_setting_is_named(shell: Any, tmp_path: Path) -> None:
 
 def test_before_anything_is_stored_commands_say_what_to_do_first(empty: Any) -> None:
     assert "quant-mlops ingest prices" in empty.fails("features", "backfill")
+    assert "quant-mlops features backfill" in empty("features", "latest", "AAPL").stderr
     assert "nothing to show" in empty("models", "list").stdout
     assert empty("models", "list", "--json").document == []
 

@@ -68,7 +68,14 @@ def test_every_command_that_ends_has_json(path: tuple[str, ...]) -> None:
         ["features", "latest", "AAPL", "--as-of", "yesterday"],
         ["alerts", "list", "--last", "0"],
         ["alerts", "list", "--last", "many"],
+        ["features", "latest", "AAPL", "--as-of", "2022-03-13T02:30"],
+        ["features", "latest", "AAPL", "--as-of", "2022-11-06T01:30"],
+        ["features", "latest", "AAPL", "--as-of", "0001-01-01T00:00+01:00"],
+        ["features", "backfill", "--first", "2022-02-02", "--last", "2022-02-01"],
+        ["demo", "--calendar", "XLON"],
         ["snapshot", "verify", "not-a-uuid"],
+        ["snapshot", "show", "2769271"],
+        ["snapshot", "show", "2769271x"],
         ["snapshot", "build", "--as-of", "2999-01-01"],
         ["ingest", "prices", "some.csv", "--lag-minutes", "-5"],
     ],
@@ -80,6 +87,23 @@ def test_wrong_usage_is_status_2_and_says_what_is_wrong(arguments: list[str], sh
     assert found.stdout == ""
     assert "Error: " in found.stderr
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("moment", "problem"),
+    [("2022-03-13T02:30", "does not exist"), ("2022-11-06T01:30", "exists twice")],
+)
+def test_a_wall_time_that_clocks_skip_or_repeat_is_explained(
+    moment: str, problem: str, shell: Any
+) -> None:
+    found = shell("snapshot", "build", "--as-of", moment)
+    assert f"wall time in America/New_York and {problem} there" in " ".join(found.stderr.split())
+
+
+def test_help_says_in_which_zone_a_time_is_read(shell: Any) -> None:
+    for command in (("features", "latest"), ("features", "history"), ("snapshot", "build")):
+        text = " ".join(shell(*command, "--help").stdout.split())
+        assert "wall time in New York unless it has a zone" in text
 
 
 def test_the_version_is_one_line(shell: Any) -> None:

@@ -218,8 +218,8 @@ def long_history(module_database: Database) -> list[str]:
     return names
 
 
-def asked(entities: int, times: int) -> pa.Table:
-    every = [datetime(2016, 1, 1, tzinfo=UTC) + timedelta(days=3 * nth) for nth in range(times)]
+def asked(entities: int, times: int, *, year: int = 2016) -> pa.Table:
+    every = [datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=3 * nth) for nth in range(times)]
     return pa.table(
         {
             "entity_key": [f"E{nth + 1}" for nth in range(entities) for _ in range(times)],
@@ -244,7 +244,7 @@ def test_a_bounded_age_makes_a_scan_cheap(
     module_database: Database, long_history: list[str]
 ) -> None:
     """The same questions are probed in a long history and scanned in a short part of it."""
-    frame = asked(40, 10)
+    frame = asked(40, 8, year=2020)
     taken = []
     for max_age in (None, timedelta(days=1)):
         spine = read_spine(frame, zone=ZONE, max_age=max_age, calendar="XNYS")
