@@ -28,6 +28,7 @@ ROOMS = [
     "drift",
     "alerts",
     "strategy",
+    "strategy_checks",
     "demonstration",
     "pipeline",
     "audits",

@@ -9,12 +9,8 @@ import pytest
 
 from quant_mlops.errors import StrategyError, UnknownFeatureError
 from quant_mlops.settings import Settings
-from quant_mlops.strategy import (
-    check_strategy,
-    load_strategies,
-    read_strategy,
-    strategies_folder,
-)
+from quant_mlops.strategy import load_strategies, read_strategy, strategies_folder
+from quant_mlops.strategy_checks import check_strategy
 
 GOOD = """
 name = "mine"

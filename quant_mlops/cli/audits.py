@@ -50,9 +50,16 @@ def parity(session: datetime | None, count: int, strategy_name: str | None, as_j
 @strategy_option
 @json_option
 def leakage(session: datetime | None, count: int, strategy_name: str | None, as_json: bool) -> None:
-    """Measure how much of the features was not known at the decisions."""
+    """Measure how much of the features was not known at the decisions.
+
+    By default these are the newest sessions whose labels are known.
+    """
     with open_strategy(strategy_name) as work:
-        found = leakage_audit(work, *_range(work, session, count))
+        first, last = _range(work, session, count)
+        if session is None:
+            horizon = work.strategy.horizon
+            first, last = (work.calendar.offset(day, -horizon) for day in (first, last))
+        found = leakage_audit(work, first, last)
     header = (
         "feature", "cells", "differ from latest", "IC as known", "IC with hindsight",
         "availability assumed", "definition",

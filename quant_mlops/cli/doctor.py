@@ -15,7 +15,8 @@ from quant_mlops.cli.workspace import open_home
 from quant_mlops.database.queries import query
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.settings import Settings, load_settings
-from quant_mlops.strategy import check_strategy, load_strategies
+from quant_mlops.strategy import load_strategies
+from quant_mlops.strategy_checks import check_strategy
 
 LEAST_FREE_BYTES = 5 << 30
 

@@ -28,6 +28,7 @@ from quant_mlops.cli.snapshots import snapshot
 from quant_mlops.errors import QuantMlopsError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+RAISE_AGAIN_SECONDS = 0.05
 DEBUG = "--debug"
 
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Behind the command as well, where one adds it on reading "run again with --debug".
     debug = DEBUG in given
     given = [argument for argument in given if argument != DEBUG]
-    signal.signal(signal.SIGTERM, _interrupt)
+    _end_on_signals()
     try:
         status = cli.main(args=given, prog_name="quant-mlops", standalone_mode=False)
         sys.stdout.flush()
@@ -81,6 +82,25 @@ def main(arguments: list[str] | None = None) -> None:
     # A command that ends early, as `doctor` does, hands back its status instead of raising.
     if isinstance(status, int) and status:
         sys.exit(status)
+
+
+def _end_on_signals() -> None:
+    """Let SIGTERM and Ctrl-C end the command wherever they strike.
+
+    An exception that a signal raises while Python runs a finaliser or a callback of its garbage
+    collection is reported and dropped; what was dropped is raised again a moment later.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+    report = sys.unraisablehook
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, RAISE_AGAIN_SECONDS)
+        else:
+            report(dropped)
+
+    sys.unraisablehook = hook
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

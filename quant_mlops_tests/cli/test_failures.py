@@ -181,3 +181,33 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     process.stderr.close()
     assert process.wait(30) in (0, 1)
     assert stderr == ""
+
+
+SWALLOWED = """
+import signal, sys, time
+import click
+from quant_mlops.cli import main
+
+class Finalised:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.01)  # where Python drops what the signal raised
+
+@main.cli.command()
+def swallow():
+    Finalised()
+    print("dropped", flush=True)
+    for _ in range(1000):
+        time.sleep(0.01)
+
+main.main(["swallow"])
+"""
+
+
+def test_a_signal_that_strikes_in_a_finaliser_ends_the_command_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "dropped\n"
+    assert done.returncode == 130
+    assert done.stderr.strip() == "error: interrupted; run the same command again to go on"

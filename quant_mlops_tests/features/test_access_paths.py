@@ -171,6 +171,10 @@ def test_every_access_path_agrees_with_a_search_through_all_rows(
     module_database: Database, case: Case
 ) -> None:
     names = store_rows(module_database, case.rows)
+    check_answers(module_database, case, names)
+
+
+def check_answers(database: Database, case: Case, names: dict[str, str]) -> None:
     now = datetime.now(UTC)
     frame = pa.table(
         {
@@ -183,7 +187,7 @@ def test_every_access_path_agrees_with_a_search_through_all_rows(
     expected = {f: expected_column(case, f, now=now) for f in FEATURES}
     for path in PATHS:
         found = point_in_time_table(
-            module_database,
+            database,
             spine,
             {names[feature]: version for feature, version in case.versions.items()},
             knowledge_time=min(case.cut or now, now),
@@ -193,6 +197,40 @@ def test_every_access_path_agrees_with_a_search_through_all_rows(
         assert found["nth"].to_pylist() == list(range(len(case.spine)))
         for feature in FEATURES:
             assert found[names[feature]].to_pylist() == expected[feature], path
+
+
+@pytest.fixture(scope="module")
+def hypertable(module_database: Database) -> Database:
+    """Give a database in which the events are a hypertable of chunks that can be compressed."""
+    available = module_database.fetch_one(
+        "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
+    )
+    if available is None:
+        pytest.skip("the server has no TimescaleDB; name one in QUANT_MLOPS_TEST_DATABASE_URL")
+    module_database.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    for statement in (
+        "SELECT create_hypertable('feature_events', by_range('event_time', INTERVAL '2 days'),"
+        " migrate_data => true)",
+        "ALTER TABLE feature_events SET (timescaledb.compress,"
+        " timescaledb.compress_segmentby = 'entity_key, feature_name, feature_version',"
+        " timescaledb.compress_orderby = 'event_time DESC, ingest_time DESC')",
+    ):
+        module_database.execute(statement)  # type: ignore[arg-type]
+    return module_database
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(case=CASES, compressed=st.booleans())
+def test_on_compressed_chunks_the_answers_are_the_same(
+    hypertable: Database, case: Case, compressed: bool
+) -> None:
+    names = store_rows(hypertable, case.rows)
+    if compressed:
+        hypertable.fetch_all(
+            "SELECT compress_chunk(c, if_not_compressed => true)"
+            " FROM show_chunks('feature_events') AS c"
+        )
+    check_answers(hypertable, case, names)
 
 
 def bounds_of(spine, names: list[str]) -> dict[str, object]:

@@ -1,0 +1,61 @@
+"""Whether a strategy can run: what its file names is tried before anything depends on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from quant_mlops.errors import QuantMlopsError, StrategyError
+from quant_mlops.strategy import BUNDLED_SAMPLE, Strategy
+from quant_mlops.training.learners import Example, LearnerConfig, learner_named
+from quant_mlops.training.splits import split_sessions
+
+PROBE_ROWS = 16
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Try what a strategy names, short of running it: all but its file can be wrong as well.
+
+    Raises
+    ------
+    StrategyError
+        Its exchange, its features, its price file, its windows or a learner cannot be used; the
+        strategy and the first problem are named.
+    """
+    try:
+        _ = strategy.first_partition
+        _ = strategy.definitions
+        if strategy.prices.file != BUNDLED_SAMPLE:
+            path = Path(strategy.prices.file).expanduser()
+            if not path.is_file():
+                raise StrategyError(
+                    f"prices.file {path.absolute()} is not there; correct it or put the file there"
+                )
+        window = strategy.training.window_sessions
+        split_sessions(
+            np.arange(window).astype("datetime64[D]"),
+            strategy.split_sizes,
+            horizon=strategy.horizon,
+        )
+        for config in strategy.learners:
+            _try_learner(config)
+    except QuantMlopsError as error:
+        prefix = f"strategy {strategy.name}: "
+        raise StrategyError(f"{prefix}{str(error).removeprefix(prefix)}") from error
+
+
+def _try_learner(config: LearnerConfig) -> None:
+    """Fit a learner to a few rows, which takes milliseconds and refuses what training would."""
+    features = np.random.default_rng(config.seed).normal(size=(PROBE_ROWS, 2))
+    example = Example(features, features.sum(axis=1))
+    try:
+        learner_named(config.name).fit(example, example, config)
+    except QuantMlopsError:
+        raise
+    except Exception as error:
+        # Parameters go to a library as they are, which refuses them each in its own way.
+        raise StrategyError(
+            f"learner {config.name} refused the parameters {config.params}: "
+            f"{str(error).partition(chr(10))[0]}; correct training.learners"
+        ) from error
