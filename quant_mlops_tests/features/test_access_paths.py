@@ -199,24 +199,23 @@ def check_answers(database: Database, case: Case, names: dict[str, str]) -> None
             assert found[names[feature]].to_pylist() == expected[feature], path
 
 
-@pytest.fixture(scope="module")
-def hypertable(module_database: Database) -> Database:
+@pytest.fixture
+def hypertable(database: Database) -> Database:
     """Give a database in which the events are a hypertable of chunks that can be compressed."""
-    available = module_database.fetch_one(
+    available = database.fetch_one(
         "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
     )
     if available is None:
         pytest.skip("the server has no TimescaleDB; name one in QUANT_MLOPS_TEST_DATABASE_URL")
-    module_database.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    database.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     for statement in (
-        "SELECT create_hypertable('feature_events', by_range('event_time', INTERVAL '2 days'),"
-        " migrate_data => true)",
+        "SELECT create_hypertable('feature_events', by_range('event_time', INTERVAL '2 days'))",
         "ALTER TABLE feature_events SET (timescaledb.compress,"
         " timescaledb.compress_segmentby = 'entity_key, feature_name, feature_version',"
         " timescaledb.compress_orderby = 'event_time DESC, ingest_time DESC')",
     ):
-        module_database.execute(statement)  # type: ignore[arg-type]
-    return module_database
+        database.execute(statement)  # type: ignore[arg-type]
+    return database
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
