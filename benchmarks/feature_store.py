@@ -228,12 +228,12 @@ def measure_join() -> Iterator[Measure]:
         ).to_arrow_table()
         return joined["value"].to_numpy(zero_copy_only=False)
 
+    available = np.maximum(event, ingest)
     kept = [
-        start + collapse(event[start:stop], ingest[start:stop]).rows
+        start + np.unique(collapse(event[start:stop], ingest[start:stop]).at(available[start:stop]))
         for start, stop in pairwise(starts)
     ]
     rows = np.concatenate(kept)
-    available = np.maximum(event, ingest)
     # Where rows come late a plain as-of join takes the latest to arrive and not the latest event,
     # so peers are given the rows without those that must not be found, and time to sort them only.
     known = {"series": series[rows], "time": available[rows], "value": value[rows]}

@@ -2,11 +2,10 @@
 
 For a time t the value known is the one with the greatest `(event_time, ingest_time)` among rows
 with `event_time <= t` and `ingest_time <= t`, that is with `available <= t`, where `available` is
-the later of the two. Take the rows in the order of `(event_time, ingest_time)`. A row is never the
-answer if one after it is available no later; any other is the answer from its `available` until
-the next of them is. So the rows that count are those available before all after them, which one
-running minimum from the end finds; they rise in both times, and the answer for t is one binary
-search away.
+the later of the two. Take the rows in the order of `(event_time, ingest_time)`: the answer is the
+last one with `available <= t`. Give each row the smallest `available` from it on. These minima
+rise, and the last of them that is `<= t` belongs to the answer, since after it none is available
+yet. So one running minimum from the end makes a series ready, and a binary search answers.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ Positions = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class KnownSeries:
-    """One series reduced to the rows that were ever the newest known, in order of knowledge.
+    """One series, ready to be asked what was known.
 
     Attributes
     ----------
-    available : ndarray of int64, shape (K,)
-        When each row became the answer, microseconds UTC, ascending.
-    rows : ndarray of int, shape (K,)
-        Where each row stands in the arrays that were collapsed.
+    known_from : ndarray of int64, shape (R,)
+        From when the answer is this row or one after it, microseconds UTC, ascending.
+    rows : ndarray of int, shape (R,), or None
+        Where each answer stands in the arrays that were collapsed; None if just there.
     event_times : ndarray of int64, shape (R,)
-        Those arrays' event times, all of them; those of the rows ascend.
+        Of these arrays.
     """
 
-    available: Instants
-    rows: Positions
+    known_from: Instants
+    rows: Positions | None
     event_times: Instants
 
     def at(self, times: Instants, *, oldest: Instants | None = None) -> Positions:
@@ -54,33 +53,28 @@ class KnownSeries:
         ndarray of int, shape (M,)
             -1 where nothing was known.
         """
-        found = self.available.searchsorted(times, side="right")
-        if len(self.rows) == 0:
-            return found - 1
-        answer = self.rows[found - 1]
-        answer[found == 0] = -1
+        found = self.known_from.searchsorted(times, side="right") - 1
+        if len(self.known_from) == 0:
+            return found
+        if self.rows is not None:
+            found = np.where(found >= 0, self.rows[found], -1)
         if oldest is not None:
-            answer[self.event_times[answer] < oldest] = -1
-        return answer
+            found[self.event_times[found] < oldest] = -1
+        return found
 
 
 def collapse(event_times: Instants, ingest_times: Instants) -> KnownSeries:
-    """Reduce a series to the rows that were ever the newest known.
+    """Make a series ready to be asked what was known.
 
     Parameters
     ----------
     event_times, ingest_times : ndarray of int64, shape (R,)
-        Microseconds UTC, in any order; series in the order of their events cost least. Rows
-        that a knowledge time cuts off have been left out.
+        Microseconds UTC, in any order; in that of the primary key they cost least. Rows that a
+        knowledge time cuts off have been left out.
     """
     event, ingest, order = in_event_order(event_times, ingest_times)
     available = np.maximum(event, ingest)
-    kept = np.empty(len(available), dtype=np.bool_)
-    kept[-1:] = True
-    np.less(available[:-1], np.minimum.accumulate(available[:0:-1])[::-1], out=kept[:-1])
-    (places,) = kept.nonzero()
-    rows = places if order is None else order[places]
-    return KnownSeries(available[places], rows, event_times)
+    return KnownSeries(np.minimum.accumulate(available[::-1])[::-1], order, event_times)
 
 
 def in_event_order(

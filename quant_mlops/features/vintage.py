@@ -41,10 +41,8 @@ def series_of_vintage(event: Instants, ingest: Instants, vintage: Vintage) -> Kn
     if vintage == "as_known":
         return collapse(event, ingest)
     events, _, order = in_event_order(event, ingest)
-    places = np.arange(len(events), dtype=np.intp) if order is None else order
     if vintage == "latest":
-        newest = np.append(events[1:] != events[:-1], [True])[: len(events)]
-        return KnownSeries(events[newest], places[newest], event)
-    known = collapse(event, ingest)
-    first_print = places[np.searchsorted(events, event[known.rows], side="left")]
-    return KnownSeries(known.available, first_print, event)
+        return KnownSeries(events, order, event)
+    first_print = np.searchsorted(events, events, side="left")
+    rows = first_print if order is None else order[first_print]
+    return KnownSeries(collapse(event, ingest).known_from, rows, event)
