@@ -91,7 +91,7 @@ def stored(database: Database, rows: list[Row]) -> dict[str, str]:
     return names
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=ROWS, spine=SPINE, version=st.none() | st.sampled_from([1, 2]))
 def test_the_probe_agrees_with_a_search_through_all_rows(
     module_database: Database, rows, spine, version
