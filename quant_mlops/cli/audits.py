@@ -9,11 +9,12 @@ import click
 from quant_mlops.audits import feature_arrivals, leakage_audit, parity_check
 from quant_mlops.cli.output import COUNT, emit, json_option, print_table
 from quant_mlops.cli.workspace import Instant, chosen_session, open_strategy, strategy_option
+from quant_mlops.features.parity import FeatureParity
 from quant_mlops.features.truncation import TruncationResult
 from quant_mlops.pipeline import StrategyContext, revise_features
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
-WORDS = {"look_ahead": "looks ahead", "short_lookback": "reads beyond its lookback"}
+WORDS = {"look_ahead": "what comes later", "short_lookback": "beyond its lookback"}
 
 last_option = click.option(
     "--last", "count", type=COUNT, default=20, show_default=True, help="Sessions to check."
@@ -33,11 +34,11 @@ def parity(session: datetime | None, count: int, strategy_name: str | None, as_j
     with open_strategy(strategy_name) as work:
         first, last = _range(work, session, count)
         found = parity_check(work, work.sessions(first, last))
-    header = ("feature", "compared", "not served", "mismatches", "largest", "first", "explanation")
+    header = ("feature", "cells", "unserved", "differ", "largest", "explanation")
     rows = [
         (
             f"{p.feature_name}@{p.feature_version}", p.compared, p.not_served, p.mismatches,
-            p.largest_difference, p.first_mismatch, str(p.explanation),
+            p.largest_difference, _explained(p),
         )
         for p in found
     ]  # fmt: skip
@@ -52,7 +53,9 @@ def parity(session: datetime | None, count: int, strategy_name: str | None, as_j
 def leakage(session: datetime | None, count: int, strategy_name: str | None, as_json: bool) -> None:
     """Measure how much of the features was not known at the decisions.
 
-    By default these are the newest sessions whose labels are known.
+    By default these are the newest sessions whose labels are known. Shown are the share of values
+    that were changed since, the IC as known and with that hindsight, the share of rows whose
+    availability is assumed, and what the definition was seen to read.
     """
     with open_strategy(strategy_name) as work:
         first, last = _range(work, session, count)
@@ -60,13 +63,10 @@ def leakage(session: datetime | None, count: int, strategy_name: str | None, as_
             horizon = work.strategy.horizon
             first, last = (work.calendar.offset(day, -horizon) for day in (first, last))
         found = leakage_audit(work, first, last)
-    header = (
-        "feature", "cells", "differ from latest", "IC as known", "IC with hindsight",
-        "availability assumed", "definition",
-    )  # fmt: skip
+    header = ("feature", "changed", "IC", "hindsight", "assumed", "reads")
     rows = [
         (
-            audit.key, audit.cells, audit.share_differing, audit.ic_as_known, audit.ic_latest,
+            audit.key, audit.share_differing, audit.ic_as_known, audit.ic_latest,
             audit.share_assumed, _verdict(audit.truncation),
         )
         for audit in found
@@ -83,18 +83,21 @@ def leakage(session: datetime | None, count: int, strategy_name: str | None, as_
 @strategy_option
 @json_option
 def arrival(since: datetime | None, strategy_name: str | None, as_json: bool) -> None:
-    """Show how late values arrive, how often they are revised, and how fresh they are."""
+    """Show how late values arrive, how often they are revised, and how fresh they are.
+
+    The lag is the median; sessions are the median, the 95th percentile and the maximum of the
+    closes between event and arrival; age counts the sessions since the newest value; assumed is
+    the share of rows that were recorded long after they are said to have been known.
+    """
     with open_strategy(strategy_name) as work:
         found = feature_arrivals(work, since=since)
-    header = (
-        "feature", "producer", "rows", "lag p50", "lag p95", "lag max", "in sessions",
-        "revised", "median change", "sessions old", "availability assumed",
-    )  # fmt: skip
+    several = len({a.producer for a in found}) > 1
+    header = ("feature", "rows", "lag", "sessions", "revised", "age", "assumed")
     rows = [
         (
-            a.key, a.producer, a.rows, str(a.lag_p50), str(a.lag_p95), str(a.lag_max),
-            f"{a.lag_sessions_p50} / {a.lag_sessions_p95} / {a.lag_sessions_max}",
-            a.revision_rate, a.median_change, a.freshness_sessions, a.share_assumed,
+            f"{a.key} by {a.producer}" if several else a.key, a.rows, str(a.lag_p50),
+            f"{a.lag_sessions_p50}/{a.lag_sessions_p95}/{a.lag_sessions_max}",
+            a.revision_rate, a.freshness_sessions, a.share_assumed,
         )
         for a in found
     ]  # fmt: skip
@@ -118,8 +121,13 @@ def _range(work: StrategyContext, session: datetime | None, count: int) -> tuple
     return (work.calendar.offset(last, 1 - count) if count > 1 else last), last
 
 
+def _explained(found: FeatureParity) -> str:
+    since = f", first on {found.first_mismatch}" if found.first_mismatch else ""
+    return f"{found.explanation}{since}"
+
+
 def _verdict(found: TruncationResult | None) -> str:
     if found is None:
         return "-"
     problems = [WORDS[name] for name in found.findings]
-    return " and ".join(problems) or "sees only the past"
+    return " and ".join(problems) or "past only"
