@@ -81,7 +81,10 @@ def frame_to_rows(
             f"the frame has the columns {', '.join(table.column_names)} and lacks "
             f"{', '.join(missing)}; rename them"
         )
-    if not {"feature_name", "value"} <= set(table.column_names):
+    if "feature_name" in table.column_names and DOCUMENTS in table.column_names:
+        if "value" not in table.column_names:
+            table = table.append_column("value", pa.nulls(table.num_rows, pa.float64()))
+    elif not {"feature_name", "value"} <= set(table.column_names):
         table = _melt(table)
     count = table.num_rows
     ingest = (

@@ -132,13 +132,20 @@ class FeatureStore:
         frame : pyarrow.Table, pandas.DataFrame, or any object with the Arrow interface
             Long: `entity_key, feature_name, event_time, value`; wide: `entity_key, event_time`
             and a column a feature. Both may have `ingest_time`, long also `feature_version`, and
-            `value_json` with a JSON object as text where there is no number. Sorted by series
-            and time it costs least.
+            `value_json` with a JSON object as text where there is no number. An empty cell of a
+            wide frame is no row. Sorted by series and time it costs least.
         feature_version : int
             Where the frame does not say.
         availability_lag : timedelta or "next session open", optional
             Event time plus this is the ingest time where the frame has none; by default the
             database's clock is, which makes history look as if it had become known today.
+
+        Returns
+        -------
+        WriteResult
+            With the same ingest times, rows that are stored already are not stored again. At a
+            later one, the values of an old file are revisions of what has been corrected since;
+            `revised` counts them.
 
         Raises
         ------

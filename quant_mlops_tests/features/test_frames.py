@@ -198,3 +198,10 @@ def test_a_document_that_is_none_is_refused(
     with pytest.raises(InvalidValueError, match=message):
         store.write_frame(pa.table(LONG | columns), availability_lag=LAG)
     assert contents(store) == []
+
+
+def test_a_long_frame_of_documents_needs_no_column_of_numbers(store: FeatureStore) -> None:
+    columns = {name: values for name, values in LONG.items() if name != "value"}
+    frame = pa.table(columns | {"value_json": ['{"a": 1}'] * 3})
+    assert store.write_frame(frame, availability_lag=LAG).stored == 3
+    assert store.get_latest("A", ["g"])["g"].value == {"a": 1}
