@@ -226,9 +226,7 @@ class DriftMonitor:
     def run_daily(self, date: date | None = None) -> DriftMetrics:
         """Calculate and store a session's metrics, by default the newest that can be judged."""
         if date is None:
-            row = self.database.fetch_one("SELECT clock_timestamp()")
-            assert row is not None
-            date = self.calendar.session_of(row[0] - self.evaluation_lag)
+            date = self.calendar.session_of(self.database.now() - self.evaluation_lag)
         metrics = self.calculate_metrics(date)
         self.save_metrics(metrics)
         return metrics

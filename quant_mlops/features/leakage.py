@@ -15,7 +15,7 @@ from quant_mlops.database.queries import query
 from quant_mlops.errors import FeatureStoreError
 from quant_mlops.features.catalog import resolve_versions
 from quant_mlops.features.definition import FeatureDefinition, Values
-from quant_mlops.features.instants import as_utc, column_as_utc
+from quant_mlops.features.instants import column_as_utc
 from quant_mlops.features.spine import EARLIEST, read_spine
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.truncation import (
@@ -158,7 +158,7 @@ def audit_leakage(
     tested = _of_versions(versions, definitions)
     entities = list(asked.questions)
     first, last = (from_microseconds(int(end)) for end in (times.min(), times.max()))
-    known_by = _known_by(store, knowledge_time)
+    known_by = store.known_by(knowledge_time)
     oldest = EARLIEST if asked.first_event is None else asked.first_event
     counts = store.database.fetch_all(
         query("count_assumed_feature_availability"),
@@ -255,14 +255,6 @@ def _of_versions(
                 f"{other.key}; give the one audited, or name the version in feature_versions"
             )
     return list(chosen.values())
-
-
-def _known_by(store: FeatureStore, knowledge_time: datetime | None) -> datetime:
-    """Return the knowledge time, fixed once: two reads as of "now" would be of two instants."""
-    asked = None if knowledge_time is None else as_utc(knowledge_time, zone=store.zone)
-    row = store.database.fetch_one("SELECT least(clock_timestamp(), %s::timestamptz)", [asked])
-    assert row is not None
-    return row[0]  # type: ignore[no-any-return]
 
 
 def _mean_ic(

@@ -250,7 +250,7 @@ class FeatureStore:
         """
         versions = resolve_versions(self.database, feature_names, version=feature_version)
         times = [as_utc(time, zone=self.zone) for _, time in entity_times]
-        known_by = self._known_by(knowledge_time)
+        known_by = self.known_by(knowledge_time)
         oldest = oldest_events(
             np.array([to_microseconds(time) for time in times], dtype=np.int64),
             max_age,
@@ -314,7 +314,7 @@ class FeatureStore:
             self.database,
             read_spine(spine, zone=self.zone, max_age=max_age, calendar=self.calendar),
             self._versions(feature_names, feature_versions or {}),
-            knowledge_time=self._known_by(knowledge_time),
+            knowledge_time=self.known_by(knowledge_time),
             vintage=vintage,
         )
 
@@ -340,8 +340,11 @@ class FeatureStore:
         rows = self.database.fetch_all(query("select_feature_history"), parameters)
         return [FeatureValue.of_row(row) for row in rows]
 
-    def _known_by(self, knowledge_time: datetime | None) -> datetime:
-        """Return the knowledge time of a read: now, or the given one if that is earlier."""
+    def known_by(self, knowledge_time: datetime | None) -> datetime:
+        """Return the knowledge time of a read: now, or the given one if that is earlier.
+
+        Several reads that are to see the same take one of these, as "now" is another for each.
+        """
         now = self.database.now()
         return now if knowledge_time is None else min(as_utc(knowledge_time, zone=self.zone), now)
 
