@@ -12,7 +12,7 @@ from quant_mlops.features.leakage import FeatureLeakage, audit_leakage
 from quant_mlops.features.parity import FeatureParity
 from quant_mlops.features.parity import parity_check as check_parity
 from quant_mlops.pipeline import StrategyContext
-from quant_mlops.training.snapshot import collect_snapshot
+from quant_mlops.training.snapshot import SnapshotDefinition, collect_snapshot
 
 Sessions = npt.NDArray[np.datetime64]
 
@@ -51,11 +51,13 @@ def leakage_audit(strategy: StrategyContext, first: date, last: date) -> list[Fe
     content = collect_snapshot(
         strategy.store,
         strategy.calendar,
-        features=versions,
-        label=strategy.strategy.label,
-        first=first,
-        last=last,
-        knowledge_time=now,
+        SnapshotDefinition(
+            features=versions,
+            label=strategy.strategy.label,
+            first=first,
+            last=last,
+            knowledge_time=now,
+        ),
     )
     spine = content.table.select(["entity_key", "decision_time", "label"])
     return audit_leakage(

@@ -35,8 +35,9 @@ from quant_mlops.serving.returns import ReturnsWritten, write_strategy_returns
 from quant_mlops.settings import Settings
 from quant_mlops.strategy import BUNDLED_SAMPLE, Strategy
 from quant_mlops.training.code_version import code_version
-from quant_mlops.training.snapshot import collect_snapshot
-from quant_mlops.training.snapshot_files import Snapshot, store_snapshot
+from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
+from quant_mlops.training.snapshot_files import Snapshot
+from quant_mlops.training.snapshot_writing import store_snapshot
 
 Sessions = npt.NDArray[np.datetime64]
 BULK_ROWS = 100_000
@@ -243,9 +244,7 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
         )
     span = min(strategy.training.window_sessions, available)
     first = calendar.offset(last, -span)
-    content = collect_snapshot(
-        context.store,
-        calendar,
+    definition = SnapshotDefinition(
         features=strategy.feature_versions,
         label=strategy.label,
         first=first,
@@ -254,7 +253,8 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
     )
     return store_snapshot(
         context.database,
-        content,
+        definition,
+        snapshot_blocks(context.store, calendar, definition),
         strategy_id=strategy.name,
         folder=context.settings.snapshots_folder,
         logic_hashes={d.name: d.logic_hash for d in strategy.definitions},

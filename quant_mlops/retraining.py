@@ -217,8 +217,7 @@ def _register(
             registry.log_metrics(model_id, metrics, dataset, connection=connection)
         for name, data in trained.artifacts.items():
             registry.store_artifact(model_id, data, name, connection=connection)
-        versions = {name: entry["version"] for name, entry in snapshot.features.items()}
-        store_profiles(connection, model_id, trained.profiles, versions=versions)
+        store_profiles(connection, model_id, trained.profiles, versions=snapshot.feature_versions)
         complete_run(connection, run_id, model_id=model_id)
     return model_id
 
@@ -262,7 +261,7 @@ def _with_features(
     A champion may be older than the strategy's present features: what the snapshot does not hold
     in its version is looked up as it was known at each decision.
     """
-    held = {name: entry["version"] for name, entry in snapshot.features.items()}
+    held = snapshot.feature_versions
     others = {n: version for n, version in model.features.items() if held.get(n) != version}
     if not others:
         return table

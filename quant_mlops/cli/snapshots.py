@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import click
 
-from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
+from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table
+from quant_mlops.cli.snapshot_key import SnapshotKey, find_by_key
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
-from quant_mlops.database import Database
+from quant_mlops.features.store import FeatureStore
 from quant_mlops.pipeline import build_snapshot, evaluation_time
-from quant_mlops.training.snapshot_files import (
-    FEWEST_DIGITS,
-    Snapshot,
-    find_snapshot,
-    find_snapshot_by_fingerprint,
-    list_snapshots,
-    read_snapshot,
-)
-
-
-class SnapshotKey(click.ParamType["UUID | str"]):
-    """The UUID of a snapshot, or the first digits of its fingerprint."""
-
-    name = "snapshot"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> UUID | str:
-        if isinstance(value, UUID):
-            return value
-        # Of 32 digits without hyphens a fingerprint is meant: nothing prints a UUID like that.
-        if re.fullmatch(rf"[0-9a-fA-F]{{{FEWEST_DIGITS},}}", value):
-            return str(value).lower()
-        try:
-            return UUID(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is neither the UUID of a snapshot nor {FEWEST_DIGITS} or more "
-                f"hexadecimal digits of its fingerprint; `quant-mlops snapshot list` shows both",
-                param,
-                ctx,
-            )
-
-
-def _find(database: Database, key: UUID | str) -> Snapshot:
-    if isinstance(key, UUID):
-        return find_snapshot(database, key)
-    return find_snapshot_by_fingerprint(database, key)
+from quant_mlops.training.snapshot_diff import CELLS_LISTED, SnapshotDiff, diff_files
+from quant_mlops.training.snapshot_files import Snapshot, check_file, list_snapshots
+from quant_mlops.training.snapshot_verification import revisions_since, verify_snapshot
 
 
 @click.group(epilog="Example: quant-mlops snapshot list")
 def snapshot() -> None:
-    """Build, list and verify training snapshots."""
+    """Build, list, verify and compare training snapshots."""
 
 
 @snapshot.command(epilog="Example: quant-mlops snapshot build --as-of 2022-06-30T20:00+00:00")
@@ -96,7 +63,7 @@ def list_all(as_json: bool) -> None:
 def show(key: UUID | str, as_json: bool) -> None:
     """Show one SNAPSHOT: its UUID, or the first eight or more digits of its fingerprint."""
     with open_workspace() as (_, access):
-        found = _find(access.database, key)
+        found = find_by_key(access.database, key)
     emit(found, as_json=as_json, show=lambda: print_pairs(_pairs(found)))
 
 
@@ -104,20 +71,91 @@ def show(key: UUID | str, as_json: bool) -> None:
 @click.argument("key", type=SnapshotKey(), metavar="SNAPSHOT")
 @json_option
 def verify(key: UUID | str, as_json: bool) -> None:
-    """Check a snapshot's file: its bytes and its content against what was recorded.
+    """Check a snapshot: its file against the record, and the record against the database.
 
-    SNAPSHOT is its UUID, or the first eight or more digits of its fingerprint.
+    SNAPSHOT is its UUID, or the first eight or more digits of its fingerprint. The training set
+    is collected again as it was known at its knowledge time. Ends with status 1 if either differs.
     """
     with open_workspace() as (_, access):
-        found = _find(access.database, key)
-        table = read_snapshot(found)
+        found = find_by_key(access.database, key)
+        verdict = verify_snapshot(FeatureStore(access.database), found)
     document = {
         "snapshot_id": found.snapshot_id,
-        "intact": True,
-        "rows": table.num_rows,
         "fingerprint": found.fingerprint,
+        "rows": found.row_count,
+        "intact": verdict.intact,
+        "reproducible": verdict.reproducible,
+        **{f.name: getattr(verdict, f.name) for f in fields(verdict)},
     }
-    emit(document, as_json=as_json, show=lambda: print_pairs(list(document.items())))
+    pairs = [
+        ("snapshot", found.snapshot_id),
+        ("fingerprint", found.fingerprint),
+        ("rows", f"{found.row_count:,}"),
+        ("file", "intact" if verdict.intact else f"TAMPERED: {verdict.file_problem}"),
+        ("database", "the same again" if verdict.reproducible else verdict.database_problem),
+    ]
+
+    def show_verdict() -> None:
+        print_pairs(pairs)
+        if verdict.differences is not None and not verdict.differences.identical:
+            _show_diff(verdict.differences, ("file", "database"))
+
+    emit(document, as_json=as_json, show=show_verdict)
+    if not (verdict.intact and verdict.reproducible):
+        raise click.exceptions.Exit(1)
+
+
+@snapshot.command(epilog="Example: quant-mlops snapshot diff 276927113199d9c0 --cells 50")
+@click.argument("key", type=SnapshotKey(), metavar="SNAPSHOT")
+@click.argument("other", type=SnapshotKey(), metavar="OTHER", required=False)
+@click.option("--cells", type=COUNT, default=CELLS_LISTED, show_default=True, help="How many.")
+@json_option
+def diff(key: UUID | str, other: UUID | str | None, cells: int, as_json: bool) -> None:
+    """Say which rows and cells of SNAPSHOT differ from OTHER, and list the first of them.
+
+    Without OTHER it is held against the same training set built with today's knowledge: revised
+    features and prices that nobody had at the decisions.
+    """
+    with open_workspace() as (_, access):
+        found = find_by_key(access.database, key)
+        check_file(found)
+        if other is None:
+            store = FeatureStore(access.database)
+            found_diff = revisions_since(store, found, now=access.database.now(), cells=cells)
+        else:
+            second = find_by_key(access.database, other)
+            check_file(second)
+            found_diff = diff_files(found.data_file, second.data_file, cells=cells)
+    names = ("snapshot", "today" if other is None else "other")
+    emit(
+        {"identical": found_diff.identical, "cells_changed": found_diff.cells_changed}
+        | {f.name: getattr(found_diff, f.name) for f in fields(found_diff)},
+        as_json=as_json,
+        show=lambda: _show_diff(found_diff, names),
+    )
+
+
+def _show_diff(found: SnapshotDiff, names: tuple[str, str]) -> None:
+    before, after = names
+    print_pairs(
+        [
+            (f"rows of {before}", f"{found.rows_before:,}, {found.rows_gone:,} of them only there"),
+            (f"rows of {after}", f"{found.rows_after:,}, {found.rows_new:,} of them only there"),
+            ("cells compared", f"{found.cells_compared:,}"),
+            ("cells that differ", f"{found.cells_changed:,}"),
+            *((f"columns only of {before}", c) for c in found.columns_gone),
+            *((f"columns only of {after}", c) for c in found.columns_new),
+        ]
+    )
+    if found.columns:
+        rows = [(name, c.cells, c.largest) for name, c in found.columns.items()]
+        print_table(("column", "cells", "largest difference"), rows)
+    if found.cells:
+        cells = [(c.session, c.entity_key, c.column, c.before, c.after) for c in found.cells]
+        print_table(("session", "entity", "column", before, after), cells)
+    for name, keys in ((before, found.keys_gone), (after, found.keys_new)):
+        if keys:
+            print_table(("session", f"entity only of {name}"), keys)
 
 
 def _pairs(found: Snapshot) -> list[tuple[str, object]]:
@@ -129,7 +167,7 @@ def _pairs(found: Snapshot) -> list[tuple[str, object]]:
         ("sessions", f"{found.first_session} to {found.last_session}"),
         ("rows", f"{found.row_count:,}"),
         ("left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())),
-        ("features", ", ".join(f"{n}@{e['version']}" for n, e in found.features.items())),
+        ("features", ", ".join(f"{n}@{v}" for n, v in found.feature_versions.items())),
         ("label", found.label),
         ("file", found.uri),
         ("code", found.code_version),

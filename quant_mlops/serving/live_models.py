@@ -90,7 +90,7 @@ class ModelLoader:
         return ServedModel(
             model_id=model_id,
             label=model.label,
-            features={name: snapshot.features[name]["version"] for name in names},
+            features={name: snapshot.feature_versions[name] for name in names},
             horizon=int(snapshot.label["horizon"]),
             calendar=str(snapshot.label["calendar"]),
             fitted=fitted,

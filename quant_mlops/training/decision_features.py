@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from quant_mlops.database.queries import query
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.vintage import Vintage
 
 
 def features_as_known(
@@ -18,6 +19,7 @@ def features_as_known(
     features: Mapping[str, int],
     *,
     knowledge_time: datetime,
+    vintage: Vintage = "as_known",
 ) -> pa.Table:
     """Join features to a spine of decisions; the same as the store's point-in-time table.
 
@@ -30,19 +32,25 @@ def features_as_known(
         Pinned versions.
     knowledge_time : datetime
         Aware; values known only later are treated as not written.
+    vintage : {"as_known", "first", "latest"}
+        As in the store; the first but for measuring what later knowledge would change.
 
     Notes
     -----
     What is known of a series can only be replaced by a newer event, or by a revision of the same
     one. The newest event known when an entity is first asked for is therefore the oldest that
     can matter to it, and a range of sessions costs a read of that range, not of all history.
+    That does not hold of the latest vintage, which finds events that nobody knew of yet.
     """
     return store.point_in_time_table(
         spine,
         list(features),
         feature_versions=features,
         knowledge_time=knowledge_time,
-        max_age=_oldest_age(store, spine, features, knowledge_time),
+        max_age=None
+        if vintage == "latest"
+        else _oldest_age(store, spine, features, knowledge_time),
+        vintage=vintage,
     )
 
 

@@ -1,10 +1,11 @@
-"""A training snapshot: decision times, features as known, labels; written once, never changed."""
+"""A training set in blocks of sessions: decision times, features as known, labels."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -12,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from quant_mlops.database import Database
+from quant_mlops.database.queries import query
 from quant_mlops.errors import EmptySnapshotError
 from quant_mlops.features.rows import INSTANT
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.vintage import Vintage
 from quant_mlops.instants import to_microseconds
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.panel import Panel
@@ -25,11 +29,48 @@ from quant_mlops.training.label import LabelDefinition, forward_returns
 
 KEY_COLUMNS = ("session", "entity_key", "decision_time")
 LABEL_COLUMNS = ("label", "label_known_at", "next_session_return")
+# Rows of the spine that are worked on at a time: some 200 MB with ten features.
+BLOCK_ROWS = 1_000_000
+
+Sessions = npt.NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
-class SnapshotContent:
-    """A training set in memory, before it is written.
+class SnapshotDefinition:
+    """All that decides what a training set holds, beside what the database knows.
+
+    A decision for session t is taken at its open, from features known by then; its label runs
+    from the close of t. A stock is in the spine of t if it had a price in the session before.
+
+    Attributes
+    ----------
+    features : mapping of str to int
+        Pinned versions, in the order of the columns.
+    label : LabelDefinition
+    first, last : date
+        Sessions of decision, both included.
+    knowledge_time : datetime
+        Aware. No price, feature or label known only later enters.
+    vintage : {"as_known", "first", "latest"}
+        Anything but the first makes a training set that sees the future, to be held against
+        the one that does not.
+    """
+
+    features: Mapping[str, int]
+    label: LabelDefinition
+    first: date
+    last: date
+    knowledge_time: datetime
+    vintage: Vintage = "as_known"
+
+    def meaning(self) -> dict[str, Any]:
+        """Return what decides the meaning of the columns, as the fingerprint takes it."""
+        return {"features": dict(self.features), "label": self.label.describe()}
+
+
+@dataclass(frozen=True)
+class SnapshotBlock:
+    """The rows of some consecutive sessions.
 
     Attributes
     ----------
@@ -37,53 +78,106 @@ class SnapshotContent:
         `session, entity_key, decision_time`, one column a feature, `label, label_known_at,
         next_session_return`; sorted by session and entity.
     left_out : dict
-        How many spine rows were left out, by reason.
+        How many rows of the spine were left out, by reason.
     """
 
     table: pa.Table
-    features: dict[str, int]
-    label: LabelDefinition
-    knowledge_time: datetime
-    left_out: dict[str, int]
-
-    def definition(self) -> dict[str, Any]:
-        """Return what decides the meaning of the columns."""
-        return {"features": self.features, "label": self.label.describe()}
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
-def collect_snapshot(
+def snapshot_blocks(
     store: FeatureStore,
     calendar: TradingCalendar,
+    definition: SnapshotDefinition,
     *,
-    features: Mapping[str, int],
-    label: LabelDefinition,
-    first: date,
-    last: date,
-    knowledge_time: datetime,
-) -> SnapshotContent:
-    """Collect the training set of a range of sessions as it was known at one instant.
-
-    A decision for session t is taken at its open, from features known by then; its label runs
-    from the close of t. A stock is in the spine of t if it had a price in the session before.
+    block_rows: int = BLOCK_ROWS,
+) -> Iterator[SnapshotBlock]:
+    """Collect a training set in blocks that fit into memory, in order of session.
 
     Parameters
     ----------
     store : FeatureStore
     calendar : TradingCalendar
-    features : mapping of str to int
-        Pinned versions.
-    label : LabelDefinition
-    first, last : date
-        Sessions of decision, both included.
-    knowledge_time : datetime
-        Aware. No price, feature or label known only later enters.
+    definition : SnapshotDefinition
+    block_rows : int
+        About how many rows of the spine a block has; at least one session.
+    """
+    sessions = calendar.sessions(definition.first, definition.last)
+    for part in _parts(store.database, calendar, sessions, definition, block_rows):
+        yield _collect_block(store, calendar, definition, part)
+
+
+def collect_snapshot(
+    store: FeatureStore, calendar: TradingCalendar, definition: SnapshotDefinition
+) -> SnapshotBlock:
+    """Collect a training set as one table in memory.
 
     Raises
     ------
     EmptySnapshotError
         No row is left; the message counts the reasons.
     """
-    sessions = calendar.sessions(first, last)
+    tables: list[pa.Table] = []
+    left_out: Counter[str] = Counter()
+    for block in snapshot_blocks(store, calendar, definition):
+        tables.append(block.table)
+        left_out.update(block.left_out)
+    whole = SnapshotBlock(pa.concat_tables(tables), dict(left_out))
+    refuse_empty(definition, whole.table.num_rows, whole.left_out)
+    return whole
+
+
+def refuse_empty(
+    definition: SnapshotDefinition, row_count: int, left_out: Mapping[str, int]
+) -> None:
+    """Raise EmptySnapshotError, with the reasons counted, unless there are rows."""
+    if row_count == 0:
+        raise EmptySnapshotError(
+            f"no training row from {definition.first} to {definition.last} as known at "
+            f"{definition.knowledge_time.isoformat()}: {json.dumps(dict(left_out))}; widen the "
+            f"range or backfill the features"
+        )
+
+
+def _parts(
+    database: Database,
+    calendar: TradingCalendar,
+    sessions: Sessions,
+    definition: SnapshotDefinition,
+    block_rows: int,
+) -> list[Sessions]:
+    """Cut sessions so that the bars of the sessions before them make blocks of about one size."""
+    if len(sessions) == 0:
+        return [sessions]
+    earlier = calendar.sessions(calendar.previous(sessions[0].item()), sessions[-1].item())[:-1]
+    counts = dict(
+        database.fetch_all(
+            query("count_bars_by_session"),
+            {
+                "first": earlier[0].item(),
+                "last": earlier[-1].item(),
+                "knowledge_time": definition.knowledge_time,
+            },
+        )
+    )
+    rows = np.array([counts.get(day.item(), 0) for day in earlier])
+    block = np.cumsum(rows) // block_rows
+    return np.split(sessions, np.flatnonzero(np.diff(block)) + 1)
+
+
+def _collect_block(
+    store: FeatureStore,
+    calendar: TradingCalendar,
+    definition: SnapshotDefinition,
+    sessions: Sessions,
+) -> SnapshotBlock:
+    label, features = definition.label, definition.features
+    knowledge_time = definition.knowledge_time
+    first, last = (
+        (sessions[0].item(), sessions[-1].item())
+        if len(sessions)
+        else (definition.first, definition.last)
+    )
     panel = read_panel(
         store.database, calendar, first=first, last=_reach(calendar, last, label.horizon),
         as_of=knowledge_time,
@@ -96,7 +190,7 @@ def collect_snapshot(
     is_open = _label_is_open(panel, session, label.horizon, to_microseconds(knowledge_time))
     spine = spine.filter(pa.array(has_label))
     joined = features_as_known(
-        store, spine, features, knowledge_time=knowledge_time
+        store, spine, features, knowledge_time=knowledge_time, vintage=definition.vintage
     ).rename_columns([*KEY_COLUMNS, *features])
     complete = _complete(joined, features)
     left_out = {
@@ -111,12 +205,7 @@ def collect_snapshot(
         label_known_at[session, entity],
         next_returns[session, entity],
     ).filter(pa.array(complete))
-    if table.num_rows == 0:
-        raise EmptySnapshotError(
-            f"no training row from {first} to {last} as known at {knowledge_time.isoformat()}: "
-            f"{json.dumps(left_out)}; widen the range or backfill the features"
-        )
-    return SnapshotContent(table, dict(features), label, knowledge_time, left_out)
+    return SnapshotBlock(table, left_out)
 
 
 def _places(

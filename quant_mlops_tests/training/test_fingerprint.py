@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_mlops.training.fingerprint import fingerprint
+from quant_mlops.training.fingerprint import FingerprintStream, fingerprint
 
 INSTANT = pa.timestamp("us", tz="UTC")
 DEFINITION = {"features": {"rsi_14": 1}, "label": {"horizon": 5}}
@@ -36,29 +36,27 @@ def sample() -> pa.Table:
 
 def by_hand(table: pa.Table, definition: dict[str, object]) -> str:
     """Compute the digest value by value, with nothing but struct."""
-    digest = hashlib.sha256()
-    header = {
-        "columns": [[field.name, str(field.type)] for field in table.schema],
-        "rows": table.num_rows,
-        "definition": definition,
-    }
-    digest.update(json.dumps(header, sort_keys=True).encode())
-    for name in table.column_names:
-        values = table[name].to_pylist()
-        digest.update(bytes(value is not None for value in values))
-        if table.schema.field(name).type == pa.string():
+    columns = []
+    for field in table.schema:
+        values = table[field.name].to_pylist()
+        text = b""
+        if field.type == pa.string():
             words = [(value or "").encode() for value in values]
-            digest.update(b"".join(struct.pack("<i", len(word)) for word in words))
-            digest.update(b"".join(words))
-        elif table.schema.field(name).type == pa.float64():
-            digest.update(b"".join(struct.pack("<d", value or 0.0) for value in values))
-        elif table.schema.field(name).type == pa.date32():
+            numbers = b"".join(struct.pack("<i", len(word)) for word in words)
+            text = b"".join(words)
+        elif field.type == pa.float64():
+            numbers = b"".join(struct.pack("<d", value or 0.0) for value in values)
+        elif field.type == pa.date32():
             days = [0 if value is None else (value - date(1970, 1, 1)).days for value in values]
-            digest.update(b"".join(struct.pack("<q", day) for day in days))
+            numbers = b"".join(struct.pack("<q", day) for day in days)
         else:
-            ticks = table[name].cast(pa.int64()).to_pylist()
-            digest.update(b"".join(struct.pack("<q", tick or 0) for tick in ticks))
-    return digest.hexdigest()
+            ticks = table[field.name].cast(pa.int64()).to_pylist()
+            numbers = b"".join(struct.pack("<q", tick or 0) for tick in ticks)
+        presence = bytes(value is not None for value in values)
+        digests = [hashlib.sha256(part).hexdigest() for part in (presence, numbers, text)]
+        columns.append([field.name, str(field.type), *digests])
+    document = {"columns": columns, "rows": table.num_rows, "definition": definition}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def test_it_is_the_digest_of_the_canonical_bytes() -> None:
@@ -101,6 +99,23 @@ def test_the_writer_and_its_row_groups_do_not_show(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.parquet"
         pq.write_table(sample(), path, **options)
         assert fingerprint(pq.read_table(path), DEFINITION) == expected
+
+
+@given(cuts=st.lists(st.integers(0, 4), max_size=5))
+def test_blocks_of_any_size_give_the_same(cuts: list[int]) -> None:
+    bounds = [0, *sorted(cuts), 4]
+    stream = FingerprintStream(DEFINITION)
+    for start, end in pairwise(bounds):
+        stream.update(sample().slice(start, end - start))
+    assert stream.hexdigest() == fingerprint(sample(), DEFINITION)
+
+
+def test_a_block_with_other_columns_is_refused() -> None:
+    stream = FingerprintStream(DEFINITION)
+    stream.update(sample())
+    other = sample().select(["entity_key", "session", "time", "rsi_14"])
+    with pytest.raises(ValueError, match="after blocks with"):
+        stream.update(other)
 
 
 def test_negative_zeros_and_kinds_of_nan_are_one() -> None:

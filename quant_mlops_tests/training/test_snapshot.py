@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from quant_mlops.database import Database
@@ -15,7 +16,12 @@ from quant_mlops.errors import EmptySnapshotError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.training.fingerprint import fingerprint
 from quant_mlops.training.label import LabelDefinition
-from quant_mlops.training.snapshot import SnapshotContent, collect_snapshot
+from quant_mlops.training.snapshot import (
+    SnapshotBlock,
+    SnapshotDefinition,
+    collect_snapshot,
+    snapshot_blocks,
+)
 
 HORIZON = 3
 After = Callable[..., datetime]
@@ -27,7 +33,7 @@ def second_database(empty_database: Database) -> Database:
     return empty_database
 
 
-def collect(database: Database, market: Any, known_at: datetime, **changes: Any) -> SnapshotContent:
+def definition(market: Any, known_at: datetime, **changes: Any) -> SnapshotDefinition:
     values: dict[str, Any] = {
         "features": dict.fromkeys(market.features, 1),
         "label": LabelDefinition(HORIZON),
@@ -35,7 +41,12 @@ def collect(database: Database, market: Any, known_at: datetime, **changes: Any)
         "last": market.sessions[-1],
         "knowledge_time": known_at,
     }
-    return collect_snapshot(FeatureStore(database), market.calendar, **(values | changes))
+    return SnapshotDefinition(**(values | changes))
+
+
+def collect(database: Database, market: Any, known_at: datetime, **changes: Any) -> SnapshotBlock:
+    wanted = definition(market, known_at, **changes)
+    return collect_snapshot(FeatureStore(database), market.calendar, wanted)
 
 
 def rows_by_hand(market: Any, known_at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -151,9 +162,31 @@ def test_databases_loaded_in_another_order_give_the_same_fingerprint(
     found = set()
     for each, order in zip((database, second_database), orders, strict=True):
         market.load(each, order=order)
-        content = collect(each, market, instant_after(market.sessions[-1]))
-        found.add(fingerprint(content.table, content.definition()))
+        known_at = instant_after(market.sessions[-1])
+        table = collect(each, market, known_at).table
+        found.add(fingerprint(table, definition(market, known_at).meaning()))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("block_rows", [1, 40, 10_000])
+def test_blocks_of_any_size_hold_the_same_rows(
+    database: Database, make_market: Any, instant_after: After, block_rows: int
+) -> None:
+    market = make_market()
+    market.load(database)
+    known_at = instant_after(market.sessions[-1])
+    whole = collect(database, market, known_at)
+    blocks = list(
+        snapshot_blocks(
+            FeatureStore(database), market.calendar, definition(market, known_at),
+            block_rows=block_rows,
+        )
+    )  # fmt: skip
+    assert len(blocks) == {1: len(market.sessions) - 1, 10_000: 1}.get(block_rows, len(blocks))
+    assert (len(blocks) > 1) == (block_rows < 10_000)
+    assert pa.concat_tables(block.table for block in blocks).equals(whole.table)
+    for reason, count in whole.left_out.items():
+        assert sum(block.left_out[reason] for block in blocks) == count
 
 
 def test_what_becomes_known_later_leaves_an_earlier_snapshot_as_it_was(

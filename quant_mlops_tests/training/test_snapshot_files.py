@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -17,57 +18,63 @@ import pytest
 
 from quant_mlops.database import Database
 from quant_mlops.errors import SnapshotTamperedError, TrainingError
-from quant_mlops.training import snapshot_files
+from quant_mlops.training import snapshot_writing
 from quant_mlops.training.code_version import CodeVersion
 from quant_mlops.training.label import LabelDefinition
-from quant_mlops.training.snapshot import SnapshotContent
+from quant_mlops.training.snapshot import SnapshotBlock, SnapshotDefinition
 from quant_mlops.training.snapshot_files import (
     Snapshot,
     find_snapshot,
     list_snapshots,
     read_snapshot,
-    store_snapshot,
 )
+from quant_mlops.training.snapshot_writing import store_snapshot
 
 KNOWN_AT = datetime(2024, 2, 1, 1, 0, tzinfo=UTC)
-CONTENT = SnapshotContent(
-    table=pa.table(
-        {
-            "session": pa.array([date(2024, 1, 2), date(2024, 1, 3)], pa.date32()),
-            "entity_key": pa.array(["AAPL", 'O\'Reilly "x"']),
-            "rsi_14": pa.array([62.5, 41.0]),
-            "label": pa.array([0.01, -0.02]),
-        }
-    ),
+TABLE = pa.table(
+    {
+        "session": pa.array([date(2024, 1, 2), date(2024, 1, 3)], pa.date32()),
+        "entity_key": pa.array(["AAPL", 'O\'Reilly "x"']),
+        "rsi_14": pa.array([62.5, 41.0]),
+        "label": pa.array([0.01, -0.02]),
+    }
+)
+DEFINITION = SnapshotDefinition(
     features={"rsi_14": 3},
     label=LabelDefinition(5),
+    first=date(2024, 1, 2),
+    last=date(2024, 1, 9),
     knowledge_time=KNOWN_AT,
-    left_out={"label open": 7},
+)
+BLOCKS = (
+    SnapshotBlock(TABLE.slice(0, 1), {"label open": 5}),
+    SnapshotBlock(TABLE.slice(1), {"label open": 2}),
 )
 Store = Callable[..., Snapshot]
 
 
 @pytest.fixture
 def store(database: Database, tmp_path: Path) -> Store:
-    def store(content: SnapshotContent = CONTENT, **changes: object) -> Snapshot:
+    def store(definition: SnapshotDefinition = DEFINITION, **changes: object) -> Snapshot:
         values = {
+            "blocks": BLOCKS,
             "strategy_id": "momentum",
             "folder": tmp_path / "snap shots",
             "logic_hashes": {"rsi_14": "abc"},
             "code": CodeVersion("git 1234", dirty=False),
         }
-        return store_snapshot(database, content, **(values | changes))
+        return store_snapshot(database, definition, **(values | changes))
 
     return store
 
 
 def test_a_snapshot_is_read_back_as_it_was(database: Database, store: Store) -> None:
     snapshot = store()
-    assert read_snapshot(snapshot).equals(CONTENT.table)
+    assert read_snapshot(snapshot).equals(TABLE)
     assert find_snapshot(database, snapshot.snapshot_id) == snapshot
     assert (snapshot.row_count, snapshot.left_out) == (2, {"label open": 7})
     assert (snapshot.first_session, snapshot.last_session) == (date(2024, 1, 2), date(2024, 1, 3))
-    assert snapshot.features == {"rsi_14": {"version": 3, "logic_hash": "abc"}}
+    assert snapshot.features == {"rsi_14": {"version": 3, "logic_hash": "abc", "position": 0}}
     manifest = json.loads((snapshot.folder / "manifest.json").read_text("utf-8"))
     assert manifest["fingerprint"] == snapshot.fingerprint
     assert manifest["row_order"] == ["session", "entity_key"]
@@ -83,7 +90,7 @@ def test_storing_it_again_finds_it(database: Database, store: Store) -> None:
 
 
 def test_the_zone_in_which_the_knowledge_time_is_written_does_not_count(store: Store) -> None:
-    elsewhere = replace(CONTENT, knowledge_time=KNOWN_AT.astimezone(ZoneInfo("Asia/Tokyo")))
+    elsewhere = replace(DEFINITION, knowledge_time=KNOWN_AT.astimezone(ZoneInfo("Asia/Tokyo")))
     assert store(elsewhere) == store()
 
 
@@ -99,7 +106,7 @@ def test_without_its_row_the_folder_is_found_again(database: Database, store: St
 def test_the_same_rows_known_at_another_time_share_the_file(
     database: Database, store: Store
 ) -> None:
-    later = replace(CONTENT, knowledge_time=datetime(2024, 3, 1, tzinfo=UTC))
+    later = replace(DEFINITION, knowledge_time=datetime(2024, 3, 1, tzinfo=UTC))
     one, other = store(), store(later)
     assert one.folder == other.folder
     assert one.snapshot_id != other.snapshot_id
@@ -124,7 +131,7 @@ def test_a_file_with_other_content_is_refused_even_under_its_own_digest(
     database: Database, store: Store
 ) -> None:
     snapshot = store()
-    changed = CONTENT.table.set_column(3, "label", pa.array([0.01, -0.020000001]))
+    changed = TABLE.set_column(3, "label", pa.array([0.01, -0.020000001]))
     pq.write_table(changed, snapshot.folder / "data.parquet")
     # As if the row had been written, or rewritten, after the file was.
     database.execute("DELETE FROM training_snapshots")
@@ -146,27 +153,29 @@ def test_a_write_that_fails_leaves_nothing_behind(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot_files, "_sync", fail)
+        patch.setattr(snapshot_writing, "sync", fail)
         with pytest.raises(OSError, match="disk full"):
             store()
     assert [p for p in (tmp_path / "snap shots").rglob("*") if p.is_file()] == []
     assert list_snapshots(database) == []
-    assert read_snapshot(store()).equals(CONTENT.table)
+    assert read_snapshot(store()).equals(TABLE)
 
 
 def test_two_writers_of_the_same_snapshot_agree(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = snapshot_files._write_folder
+    move = snapshot_writing._move_into_place
 
-    def beaten(target: Path, table: pa.Table, manifest: dict[str, object]) -> None:
-        write(target, table, manifest)
-        write(target, table, manifest)
+    def beaten(fresh: Path, target: Path, manifest: dict[str, object]) -> None:
+        other = fresh.with_name(".writing-other")
+        shutil.copytree(fresh, other)
+        move(other, target, manifest)
+        move(fresh, target, manifest)
 
-    monkeypatch.setattr(snapshot_files, "_write_folder", beaten)
+    monkeypatch.setattr(snapshot_writing, "_move_into_place", beaten)
     snapshot = store()
     assert {path.name for path in snapshot.folder.parent.iterdir()} == {snapshot.folder.name}
-    assert read_snapshot(snapshot).equals(CONTENT.table)
+    assert read_snapshot(snapshot).equals(TABLE)
 
 
 def test_an_unknown_snapshot_is_an_error(database: Database) -> None:

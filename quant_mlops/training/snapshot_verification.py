@@ -1,0 +1,159 @@
+"""Whether a training set is what was written, and what the database still says it should be."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from quant_mlops.errors import EmptySnapshotError, SnapshotTamperedError
+from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.vintage import Vintage
+from quant_mlops.market.calendar import trading_calendar
+from quant_mlops.training.label import LabelDefinition
+from quant_mlops.training.snapshot import SnapshotDefinition, refuse_empty, snapshot_blocks
+from quant_mlops.training.snapshot_diff import CELLS_LISTED, SnapshotDiff, diff_files
+from quant_mlops.training.snapshot_files import Snapshot, check_file
+from quant_mlops.training.snapshot_parquet import WrittenTable, write_blocks
+
+
+@dataclass(frozen=True)
+class SnapshotVerdict:
+    """Whether a snapshot's file is intact, and whether the database gives the same again.
+
+    Attributes
+    ----------
+    file_problem : str or None
+        What is wrong with the file; None if it is what was written.
+    rebuilt_fingerprint : str or None
+        Of the training set collected again at the knowledge time; None if it cannot be.
+    database_problem : str or None
+        Why the database does not give the same; None if it does.
+    differences : SnapshotDiff or None
+        From the file to what was collected again, where they differ and the file can be read.
+    """
+
+    file_problem: str | None
+    rebuilt_fingerprint: str | None
+    database_problem: str | None
+    differences: SnapshotDiff | None
+
+    @property
+    def intact(self) -> bool:
+        """Whether the file is what was written."""
+        return self.file_problem is None
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the database gives the same training set again."""
+        return self.database_problem is None
+
+
+def verify_snapshot(store: FeatureStore, snapshot: Snapshot) -> SnapshotVerdict:
+    """Check a snapshot against its own record, and against the database at its knowledge time.
+
+    A revision that became known later changes neither: it is after the knowledge time.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    snapshot : Snapshot
+    """
+    file_problem = None
+    try:
+        check_file(snapshot)
+    except SnapshotTamperedError as error:
+        file_problem = str(error)
+    try:
+        with rebuilt(store, snapshot) as found:
+            same = found.fingerprint == snapshot.fingerprint
+            differences = None if same and not file_problem else _difference(snapshot, found)
+    except EmptySnapshotError as error:
+        return SnapshotVerdict(file_problem, None, str(error), None)
+    problem = None
+    if not same:
+        problem = (
+            f"what the database knew at {snapshot.knowledge_time.isoformat()} gives fingerprint "
+            f"{found.fingerprint} and the snapshot has {snapshot.fingerprint}"
+        )
+    return SnapshotVerdict(file_problem, found.fingerprint, problem, differences)
+
+
+def revisions_since(
+    store: FeatureStore, snapshot: Snapshot, *, now: datetime, cells: int = CELLS_LISTED
+) -> SnapshotDiff:
+    """Return what of a snapshot would differ if it were built with the knowledge of now.
+
+    Features take the newest print of the newest event before each decision, and labels the
+    prices known now, so that every revision since shows. What is compared with is a training
+    set that sees the future: it measures, and is not to be trained on.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    snapshot : Snapshot
+    now : datetime
+        Aware.
+    cells : int
+        How many cells are listed.
+    """
+    with rebuilt(store, snapshot, vintage="latest", knowledge_time=now) as found:
+        return diff_files(snapshot.data_file, found.path, cells=cells)
+
+
+@contextmanager
+def rebuilt(
+    store: FeatureStore,
+    snapshot: Snapshot,
+    *,
+    vintage: Vintage = "as_known",
+    knowledge_time: datetime | None = None,
+) -> Iterator[WrittenTable]:
+    """Collect a snapshot again from the database, into a file that is gone after the block.
+
+    Raises
+    ------
+    EmptySnapshotError
+        The database has no row of it.
+    """
+    definition = definition_of(snapshot, vintage=vintage, knowledge_time=knowledge_time)
+    calendar = trading_calendar(definition.label.calendar)
+    with tempfile.TemporaryDirectory(prefix="quant-mlops-") as folder:
+        found = write_blocks(
+            Path(folder) / "data.parquet",
+            snapshot_blocks(store, calendar, definition),
+            meaning=definition.meaning(),
+        )
+        refuse_empty(definition, found.row_count, found.left_out)
+        yield found
+
+
+def definition_of(
+    snapshot: Snapshot,
+    *,
+    vintage: Vintage = "as_known",
+    knowledge_time: datetime | None = None,
+) -> SnapshotDefinition:
+    """Return what a snapshot was built from, or the same with another knowledge."""
+    label = LabelDefinition(
+        horizon=int(snapshot.label["horizon"]), calendar=str(snapshot.label["calendar"])
+    )
+    return SnapshotDefinition(
+        features=snapshot.feature_versions,
+        label=label,
+        first=snapshot.spine_first or snapshot.first_session,
+        last=snapshot.spine_last or snapshot.last_session,
+        knowledge_time=knowledge_time or snapshot.knowledge_time,
+        vintage=vintage,
+    )
+
+
+def _difference(snapshot: Snapshot, found: WrittenTable) -> SnapshotDiff | None:
+    try:
+        return diff_files(snapshot.data_file, found.path)
+    except (OSError, ValueError):
+        # A damaged or missing file has no cells to compare; that is said already.
+        return None
