@@ -27,7 +27,7 @@ from quant_mlops.settings import Settings
 from quant_mlops.training.comparison import PromotionGate
 from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.label import LabelDefinition
-from quant_mlops.training.learners import LEARNERS, LearnerConfig
+from quant_mlops.training.learners import LEARNERS, LearnerConfig, short_name
 from quant_mlops.training.splits import SplitSizes
 
 BUNDLED_SAMPLE = "bundled:sample"
@@ -230,7 +230,7 @@ class Strategy(_Section):
 
     def model_name(self, learner: str) -> str:
         """Return the registry's name of the models of a learner."""
-        return f"{self.name}_{learner}"
+        return f"{self.name}_{short_name(learner)}"
 
 
 def read_strategy(path: Path) -> Strategy:
@@ -252,10 +252,11 @@ def read_strategy(path: Path) -> Strategy:
     except ValidationError as error:
         raise StrategyError(f"strategy file {path}, {_what_is_wrong(error)}") from None
     for entry in strategy.training.learners:
-        if entry.name not in LEARNERS:
+        if entry.name not in LEARNERS and ":" not in entry.name:
             raise StrategyError(
                 f"strategy file {path}, key training.learners: there is no learner "
-                f"{entry.name!r}; there are {', '.join(LEARNERS)}"
+                f"{entry.name!r}; there are {', '.join(LEARNERS)}, and one of your own is named "
+                f"module:class"
             )
     return strategy
 

@@ -14,11 +14,10 @@ from quant_mlops.features.catalog import registered_features
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.training.fitting import load_model
 from quant_mlops.training.learners import FittedModel
+from quant_mlops.training.recipe import CONFIG, read_recipe
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 Floats = npt.NDArray[np.float64]
-WEIGHTS = ("weights.json", "weights.npz")
-CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -81,19 +80,15 @@ class ModelLoader:
             )
         snapshot = find_snapshot(self.registry.database, model.snapshot_id)
         self._refuse_changed_logic(model.label, snapshot)
-        types = {artifact.artifact_type for artifact in self.registry.list_artifacts(model_id)}
-        kind = next((name for name in WEIGHTS if name in types), WEIGHTS[0])
-        fitted, names = load_model(
-            self.registry.load_artifact(model_id, CONFIG),
-            self.registry.load_artifact(model_id, kind),
-        )
+        recipe = read_recipe(self.registry.load_artifact(model_id, CONFIG))
+        artifacts = {n: self.registry.load_artifact(model_id, n) for n in recipe.artifacts}
         return ServedModel(
             model_id=model_id,
             label=model.label,
-            features={name: snapshot.feature_versions[name] for name in names},
+            features={name: snapshot.feature_versions[name] for name in recipe.features},
             horizon=int(snapshot.label["horizon"]),
             calendar=str(snapshot.label["calendar"]),
-            fitted=fitted,
+            fitted=load_model(recipe, artifacts),
         )
 
     def _refuse_changed_logic(self, label: str, snapshot: Snapshot) -> None:

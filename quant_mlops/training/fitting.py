@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,10 +15,10 @@ from quant_mlops.training.learners import (
     Example,
     FittedModel,
     LearnerConfig,
-    config_bytes,
     learner_named,
 )
 from quant_mlops.training.matrices import TrainingRows, training_rows
+from quant_mlops.training.recipe import CONFIG, Recipe
 from quant_mlops.training.splits import SplitSizes, split_sessions
 
 PROFILE_BINS = 10
@@ -30,7 +31,8 @@ class TrainedModel:
     Attributes
     ----------
     artifacts : dict of str to bytes
-        `weights.json` or `weights.npz`, and `config.json`.
+        By file name: weights, what else the learner predicts from, and the recipe as
+        `config.json`.
     metrics : dict of str to dict
         By dataset type: train, val, test, and backtest (the portfolio over the test split).
     profiles : dict of str to ReferenceProfile
@@ -81,9 +83,9 @@ def fit_model(
     parts = {name: rows.within(sessions) for name, sessions in splits.named().items()}
     learner = learner_named(config.name)
     model = learner.fit(_example(parts["train"]), _example(parts["val"]), config)
-    weights = model.to_bytes()
+    artifacts = model.to_artifacts()
     # What is judged is what was written: the model as it will be loaded.
-    model = learner.load(weights)
+    model = learner.load(artifacts)
     metrics = {
         name: signal_metrics(part, model.predict(part.features), evaluation)
         for name, part in parts.items()
@@ -94,8 +96,10 @@ def fit_model(
         config=config,
         feature_names=tuple(feature_names),
         artifacts={
-            learner.artifact_type: weights,
-            "config.json": config_bytes(config, feature_names),
+            **artifacts,
+            CONFIG: Recipe(
+                config, tuple(feature_names), tuple(artifacts), sizes, evaluation
+            ).to_bytes(),
         },
         metrics=metrics,
         profiles={
@@ -105,10 +109,9 @@ def fit_model(
     )
 
 
-def load_model(config_document: bytes, weights: bytes) -> tuple[FittedModel, list[str]]:
-    """Return a model and its feature names from the two artifacts it is kept in."""
-    config = json.loads(config_document)
-    return learner_named(config["learner"]).load(weights), list(config["features"])
+def load_model(recipe: Recipe, artifacts: Mapping[str, bytes]) -> FittedModel:
+    """Return a model from the files it is kept in, by name."""
+    return learner_named(recipe.learner.name).load(artifacts)
 
 
 def _example(rows: TrainingRows) -> Example:

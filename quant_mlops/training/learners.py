@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -39,20 +39,21 @@ class FittedModel(Protocol):
     def predict(self, features: Floats) -> Floats:
         """Return one signal for each row of features, shape (R,)."""
 
-    def to_bytes(self) -> bytes:
-        """Return the weights in a format that runs no code when it is loaded."""
+    def to_artifacts(self) -> dict[str, bytes]:
+        """Return all that it predicts from, by file name, such as weights and scaler.
+
+        The formats run no code when they are loaded: JSON, NPZ without objects, ONNX.
+        """
 
 
 class Learner(Protocol):
     """Makes a model of examples; the same examples give the same bytes."""
 
-    artifact_type: str
-
     def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
         """Fit on `train`, stopping or tuning on `val` only."""
 
-    def load(self, data: bytes) -> FittedModel:
-        """Read weights that `to_bytes` wrote."""
+    def load(self, artifacts: Mapping[str, bytes]) -> FittedModel:
+        """Read what `to_artifacts` wrote, without knowing how it was fitted."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class BoostedTrees:
         rounds = (0, int(best) + 1) if best is not None else (0, 0)
         return np.asarray(self.booster.predict(matrix, iteration_range=rounds), dtype=np.float64)
 
-    def to_bytes(self) -> bytes:
-        return bytes(self.booster.save_raw("json"))
+    def to_artifacts(self) -> dict[str, bytes]:
+        return {"weights.json": bytes(self.booster.save_raw("json"))}
 
 
 class XgboostLearner:
@@ -79,8 +80,6 @@ class XgboostLearner:
     Parameters are those of `xgboost.train`, with `rounds` (at most) and `patience` (rounds
     without a better error on the validation split until it stops).
     """
-
-    artifact_type = "weights.json"
 
     def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
         import xgboost
@@ -104,10 +103,10 @@ class XgboostLearner:
             ) from error
         return BoostedTrees(booster)
 
-    def load(self, data: bytes) -> FittedModel:
+    def load(self, artifacts: Mapping[str, bytes]) -> FittedModel:
         import xgboost
 
-        return BoostedTrees(xgboost.Booster(model_file=bytearray(data)))
+        return BoostedTrees(xgboost.Booster(model_file=bytearray(artifacts["weights.json"])))
 
 
 @dataclass(frozen=True)
@@ -122,16 +121,11 @@ class LinearModel:
     def predict(self, features: Floats) -> Floats:
         return np.asarray(((features - self.center) / self.scale) @ self.weights)
 
-    def to_bytes(self) -> bytes:
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            center=self.center,
-            scale=self.scale,
-            weights=self.weights,
-            penalty=np.array(self.penalty),
-        )
-        return buffer.getvalue()
+    def to_artifacts(self) -> dict[str, bytes]:
+        return {
+            "weights.npz": _npz(weights=self.weights, penalty=np.array(self.penalty)),
+            "scaler.npz": _npz(center=self.center, scale=self.scale),
+        }
 
 
 class RidgeLearner:
@@ -140,8 +134,6 @@ class RidgeLearner:
     Hoerl and Kennard (1970), Technometrics 12:55-67: w = (X'X / n + penalty I)^-1 X'y / n on
     standardised features, for each of `penalties`.
     """
-
-    artifact_type = "weights.npz"
 
     def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
         penalties = config.params.get("penalties", (0.01, 0.1, 1.0, 10.0))
@@ -165,14 +157,24 @@ class RidgeLearner:
             candidates.append((error, float(penalty), model))
         return min(candidates, key=lambda candidate: candidate[:2])[2]
 
-    def load(self, data: bytes) -> FittedModel:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return LinearModel(
-                arrays["center"], arrays["scale"], arrays["weights"], float(arrays["penalty"])
-            )
+    def load(self, artifacts: Mapping[str, bytes]) -> FittedModel:
+        weights, scaler = (_arrays(artifacts[name]) for name in ("weights.npz", "scaler.npz"))
+        return LinearModel(
+            scaler["center"], scaler["scale"], weights["weights"], float(weights["penalty"])
+        )
 
 
-# A new learner is a class with the two methods above and one line here.
+def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 LEARNERS: Mapping[str, Callable[[], Learner]] = {
     "xgboost": XgboostLearner,
     "ridge": RidgeLearner,
@@ -180,24 +182,38 @@ LEARNERS: Mapping[str, Callable[[], Learner]] = {
 
 
 def learner_named(name: str) -> Learner:
-    """Return a learner by name.
+    """Return a learner by name, or one of the user's by `module:class`.
 
     Raises
     ------
     TrainingError
-        There is none of that name.
+        There is none of that name, or its module cannot be imported.
     """
-    if name not in LEARNERS:
-        raise TrainingError(f"there is no learner {name!r}; there are {', '.join(LEARNERS)}")
-    return LEARNERS[name]()
+    if name in LEARNERS:
+        return LEARNERS[name]()
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise TrainingError(
+            f"there is no learner {name!r}; there are {', '.join(LEARNERS)}, and one of your own "
+            f"is named module:class"
+        )
+    try:
+        made: Learner = getattr(importlib.import_module(module), attribute)()
+    except Exception as error:
+        # A module of the user's runs as it is imported, and may fail in any way.
+        raise TrainingError(
+            f"the learner {name!r} cannot be made: {type(error).__name__}: {error}; put its module "
+            f"on the Python path and give the class a constructor without arguments"
+        ) from error
+    missing = [part for part in ("fit", "load") if not callable(getattr(made, part, None))]
+    if missing:
+        raise TrainingError(
+            f"the learner {name!r} has no {' and no '.join(missing)}; see "
+            f"quant_mlops.training.learners.Learner"
+        )
+    return made
 
 
-def config_bytes(config: LearnerConfig, feature_names: list[str]) -> bytes:
-    """Return a learner's configuration as canonical JSON, to be kept beside its weights."""
-    document = {
-        "learner": config.name,
-        "params": config.params,
-        "seed": config.seed,
-        "features": feature_names,
-    }
-    return (json.dumps(document, sort_keys=True, indent=2) + "\n").encode()
+def short_name(name: str) -> str:
+    """Return what the models of a learner are called: its name, or the class in lower case."""
+    return name.rpartition(":")[2].lower()

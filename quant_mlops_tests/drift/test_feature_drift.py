@@ -21,7 +21,8 @@ from quant_mlops.features.store import FeatureStore
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.statistics import calculate_psi, reference_profile
-from quant_mlops.training.learners import LearnerConfig, LinearModel, config_bytes
+from quant_mlops.training.learners import LearnerConfig, LinearModel
+from quant_mlops.training.recipe import CONFIG, Recipe
 
 INSTANT = pa.timestamp("us", tz="UTC")
 WINDOW = 6
@@ -78,13 +79,16 @@ def desk(make_desk: Callable[..., Any]) -> Any:
 def make_model(database: Database, registry: ModelRegistry) -> Callable[..., ModelInfo]:
     def make(seed: int, *, profiled: tuple[str, ...] = NAMES) -> ModelInfo:
         snapshot_id = uuid4()
-        features = {name: {"version": 1, "logic_hash": ""} for name in NAMES}
+        features = {
+            name: {"version": 1, "logic_hash": "", "position": i} for i, name in enumerate(NAMES)
+        }
         database.execute(
             query("insert_training_snapshot"),
             {
                 "snapshot_id": snapshot_id, "strategy_id": "momentum",
                 "fingerprint": snapshot_id.hex, "knowledge_time": datetime(2023, 7, 3, tzinfo=UTC),
                 "first_session": date(2023, 1, 3), "last_session": date(2023, 6, 30),
+                "spine_first": None, "spine_last": None,
                 "row_count": 1, "left_out": Jsonb({}), "features": Jsonb(features),
                 "label": Jsonb({"horizon": 3, "calendar": "XNYS"}), "uri": "file:///nowhere",
                 "file_sha256": "0" * 64, "code_version": "test",
@@ -92,10 +96,10 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
         )  # fmt: skip
         model_id = registry.register_model("served", "momentum", snapshot_id=snapshot_id)
         fitted = LinearModel(np.zeros(3), np.ones(3), np.ones(3), 0.1)
-        registry.store_artifact(model_id, fitted.to_bytes(), "weights.npz")
-        registry.store_artifact(
-            model_id, config_bytes(LearnerConfig("ridge"), list(NAMES)), "config.json"
-        )
+        artifacts = fitted.to_artifacts()
+        recipe = Recipe(LearnerConfig("ridge"), NAMES, tuple(artifacts))
+        for name, data in {**artifacts, CONFIG: recipe.to_bytes()}.items():
+            registry.store_artifact(model_id, data, name)
         profiles = {name: reference_profile(reference(seed)[name]) for name in profiled}
         with database.transaction() as connection:
             store_profiles(connection, model_id, profiles, versions=dict.fromkeys(NAMES, 1))

@@ -20,7 +20,8 @@ from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.market.price_bars import write_bars
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.records import ModelInfo
-from quant_mlops.training.learners import LearnerConfig, LinearModel, config_bytes
+from quant_mlops.training.learners import LearnerConfig, LinearModel
+from quant_mlops.training.recipe import CONFIG, Recipe
 
 INSTANT = pa.timestamp("us", tz="UTC")
 NAMES = ("alpha", "beta")
@@ -124,10 +125,15 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
                 "knowledge_time": datetime(2023, 10, 2, tzinfo=UTC),
                 "first_session": date(2023, 1, 3),
                 "last_session": date(2023, 9, 29),
+                "spine_first": None,
+                "spine_last": None,
                 "row_count": 1,
                 "left_out": Jsonb({}),
                 "features": Jsonb(
-                    {name: {"version": version, "logic_hash": logic_hash} for name in names}
+                    {
+                        name: {"version": version, "logic_hash": logic_hash, "position": i}
+                        for i, name in enumerate(names)
+                    }
                 ),
                 "label": Jsonb({"kind": "forward_return", "horizon": 5, "calendar": "XNYS"}),
                 "uri": "file:///nowhere",
@@ -138,9 +144,10 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
         count = len(names)
         fitted = LinearModel(np.zeros(count), np.ones(count), np.array(weights), 0.1)
         model_id: UUID = registry.register_model("m", "momentum", snapshot_id=snapshot_id)
-        registry.store_artifact(model_id, fitted.to_bytes(), "weights.npz")
-        config = config_bytes(LearnerConfig("ridge"), list(names))
-        registry.store_artifact(model_id, config, "config.json")
+        artifacts = fitted.to_artifacts()
+        recipe = Recipe(LearnerConfig("ridge"), tuple(names), tuple(artifacts))
+        for name, data in {**artifacts, CONFIG: recipe.to_bytes()}.items():
+            registry.store_artifact(model_id, data, name)
         return registry.get_model_by_id(model_id)
 
     return make

@@ -15,6 +15,7 @@ from quant_mlops.training.evaluation import EvaluationSettings, signal_metrics
 from quant_mlops.training.fitting import fit_model, load_model, training_key
 from quant_mlops.training.learners import LearnerConfig
 from quant_mlops.training.matrices import training_rows
+from quant_mlops.training.recipe import CONFIG, read_recipe
 from quant_mlops.training.splits import SplitSizes, split_sessions
 
 SIZES = SplitSizes(8, 8, 1)
@@ -47,9 +48,11 @@ def test_a_fitted_model_is_judged_as_it_will_be_loaded(
     table: pa.Table, config: LearnerConfig
 ) -> None:
     trained = fit_model(table, ["b", "a"], config=config, sizes=SIZES, evaluation=EVALUATION)
-    kind = next(name for name in trained.artifacts if name.startswith("weights"))
-    model, names = load_model(trained.artifacts["config.json"], trained.artifacts[kind])
-    assert names == ["b", "a"]
+    recipe = read_recipe(trained.artifacts[CONFIG])
+    assert recipe.features == ("b", "a")
+    assert set(trained.artifacts) == {CONFIG, *recipe.artifacts}
+    assert (recipe.learner, recipe.sizes, recipe.evaluation) == (config, SIZES, EVALUATION)
+    model, names = load_model(recipe, trained.artifacts), recipe.features
     rows = training_rows(table, names)
     splits = split_sessions(rows.sessions, SIZES, horizon=2)
     assert set(trained.metrics) == {"train", "val", "test", "backtest"}

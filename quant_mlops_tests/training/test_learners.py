@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,11 +19,15 @@ from quant_mlops.training.fitting import load_model
 from quant_mlops.training.learners import (
     LEARNERS,
     Example,
+    FittedModel,
     LearnerConfig,
-    config_bytes,
     learner_named,
+    short_name,
 )
+from quant_mlops.training.recipe import Recipe, read_recipe
+from quant_mlops.training.splits import SplitSizes
 
+WEIGHTS = "weights.json"
 CONFIGS = [
     LearnerConfig("xgboost", {"max_depth": 3, "rounds": 25, "subsample": 0.7}, seed=11),
     LearnerConfig("ridge", {"penalties": [0.01, 1.0]}),
@@ -46,9 +52,9 @@ def test_every_learner_is_tested_here() -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_fitting_twice_gives_the_same_bytes(config: LearnerConfig) -> None:
     learner = learner_named(config.name)
-    first = learner.fit(*examples(), config).to_bytes()
-    assert learner.fit(*examples(), config).to_bytes() == first
-    assert learner.fit(*examples(seed=1), config).to_bytes() != first
+    first = learner.fit(*examples(), config).to_artifacts()
+    assert learner.fit(*examples(), config).to_artifacts() == first
+    assert learner.fit(*examples(seed=1), config).to_artifacts() != first
 
 
 FIT_ELSEWHERE = """
@@ -60,8 +66,8 @@ random = np.random.default_rng(0)
 features = random.normal(size=(400, 4)) * [1.0, 10.0, 0.01, 1.0]
 target = features @ [0.3, -0.02, 5.0, 0.0] + random.normal(size=400)
 parts = Example(features[:200], target[:200]), Example(features[200:], target[200:])
-data = learner_named(config.name).fit(*parts, config).to_bytes()
-print(hashlib.sha256(data).hexdigest())
+artifacts = learner_named(config.name).fit(*parts, config).to_artifacts()
+print(json.dumps({name: hashlib.sha256(data).hexdigest() for name, data in artifacts.items()}))
 """
 
 
@@ -69,10 +75,12 @@ print(hashlib.sha256(data).hexdigest())
 def test_another_process_gives_the_same_bytes(
     config: LearnerConfig, start_python: Callable[..., Any]
 ) -> None:
-    here = hashlib.sha256(learner_named(config.name).fit(*examples(), config).to_bytes())
+    artifacts = learner_named(config.name).fit(*examples(), config).to_artifacts()
+    here = {name: hashlib.sha256(data).hexdigest() for name, data in artifacts.items()}
     document = {"name": config.name, "params": config.params, "seed": config.seed}
     there, error = start_python(FIT_ELSEWHERE, json.dumps(document)).communicate(timeout=60)
-    assert (there.strip(), error) == (here.hexdigest(), "")
+    assert error == ""
+    assert json.loads(there) == here
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
@@ -80,11 +88,12 @@ def test_what_was_written_predicts_what_was_fitted(config: LearnerConfig) -> Non
     learner = learner_named(config.name)
     train, val = examples()
     model = learner.fit(train, val, config)
-    names = ["a", "b", "c", "d"]
-    loaded, found = load_model(config_bytes(config, names), model.to_bytes())
-    assert found == names
+    artifacts = model.to_artifacts()
+    recipe = Recipe(config, ("a", "b", "c", "d"), tuple(artifacts), SplitSizes(2, 3, 1))
+    loaded = load_model(read_recipe(recipe.to_bytes()), artifacts)
+    assert read_recipe(recipe.to_bytes()) == recipe
     np.testing.assert_array_equal(loaded.predict(val.features), model.predict(val.features))
-    assert loaded.to_bytes() == model.to_bytes()
+    assert loaded.to_artifacts() == model.to_artifacts()
     one_by_one = [float(loaded.predict(row[None])[0]) for row in val.features[:20]]
     np.testing.assert_allclose(one_by_one, model.predict(val.features)[:20], rtol=1e-12)
 
@@ -93,7 +102,7 @@ def test_the_seed_of_the_trees_counts() -> None:
     learner = learner_named("xgboost")
     params = {"subsample": 0.5, "rounds": 5}
     seeds = {
-        learner.fit(*examples(), LearnerConfig("xgboost", params, seed)).to_bytes()
+        learner.fit(*examples(), LearnerConfig("xgboost", params, seed)).to_artifacts()[WEIGHTS]
         for seed in (1, 2)
     }
     assert len(seeds) == 2
@@ -103,7 +112,7 @@ def test_trees_predict_with_the_rounds_that_were_best_on_validation() -> None:
     train, val = examples()
     config = LearnerConfig("xgboost", {"eta": 0.9, "rounds": 200, "patience": 5})
     model = learner_named("xgboost").fit(train, val, config)
-    document = json.loads(model.to_bytes())
+    document = json.loads(model.to_artifacts()[WEIGHTS])
     grown = len(document["learner"]["gradient_booster"]["model"]["trees"])
     best = int(document["learner"]["attributes"]["best_iteration"])
     assert best + 1 < grown < 200
@@ -141,7 +150,7 @@ def test_ridge_takes_the_penalty_with_the_least_error_on_validation() -> None:
         errors[penalty] = np.mean((signals - val.target) ** 2)
     chosen = learner_named("ridge").fit(train, val, LearnerConfig("ridge"))
     best = LearnerConfig("ridge", {"penalties": [min(errors, key=errors.__getitem__)]})
-    assert chosen.to_bytes() == learner_named("ridge").fit(train, val, best).to_bytes()
+    assert chosen.to_artifacts() == learner_named("ridge").fit(train, val, best).to_artifacts()
 
 
 def test_a_feature_that_never_moves_gets_no_weight() -> None:
@@ -168,18 +177,15 @@ def test_a_redundant_feature_without_a_penalty_is_refused() -> None:
 
 def test_weights_are_read_without_pickle_and_carry_no_clock() -> None:
     model = learner_named("ridge").fit(*examples(), LearnerConfig("ridge"))
-    with zipfile.ZipFile(io.BytesIO(model.to_bytes())) as archive:
-        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    artifacts = model.to_artifacts()
+    assert set(artifacts) == {"weights.npz", "scaler.npz"}
+    for data in artifacts.values():
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     forged = io.BytesIO()
-    np.savez(
-        forged,
-        center=np.array([object()], dtype=object),
-        scale=np.ones(1),
-        weights=np.ones(1),
-        penalty=np.array(1.0),
-    )
+    np.savez(forged, center=np.array([object()], dtype=object), scale=np.ones(1))
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        learner_named("ridge").load(forged.getvalue())
+        learner_named("ridge").load({**artifacts, "scaler.npz": forged.getvalue()})
 
 
 def test_parameters_that_xgboost_refuses_are_named() -> None:
@@ -191,3 +197,60 @@ def test_parameters_that_xgboost_refuses_are_named() -> None:
 def test_an_unknown_learner_is_named_with_those_there_are() -> None:
     with pytest.raises(TrainingError, match=r"no learner 'oracle'; there are xgboost, ridge"):
         learner_named("oracle")
+
+
+class MeanModel:
+    """A learner of somebody's own: it predicts a column."""
+
+    def __init__(self, column: int = 0) -> None:
+        self.column = column
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        return features[:, self.column]
+
+    def to_artifacts(self) -> dict[str, bytes]:
+        return {"column.json": json.dumps(self.column).encode()}
+
+    def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
+        return MeanModel(int(config.params["column"]))
+
+    def load(self, artifacts: Mapping[str, bytes]) -> FittedModel:
+        return MeanModel(json.loads(artifacts["column.json"]))
+
+
+@pytest.fixture
+def own_module(monkeypatch: pytest.MonkeyPatch) -> str:
+    module = ModuleType("own_learners")
+    module.MeanModel = MeanModel  # type: ignore[attr-defined]
+    module.Nothing = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.__name__
+
+
+def test_a_learner_of_ones_own_is_named_by_module_and_class(own_module: str) -> None:
+    config = LearnerConfig(f"{own_module}:MeanModel", {"column": 2})
+    train, val = examples()
+    model = learner_named(config.name).fit(train, val, config)
+    artifacts = model.to_artifacts()
+    loaded = load_model(Recipe(config, ("a", "b", "c", "d"), tuple(artifacts)), artifacts)
+    np.testing.assert_array_equal(loaded.predict(val.features), val.features[:, 2])
+    assert short_name(config.name) == "meanmodel"
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("own_learners:Missing", "AttributeError"),
+        ("no_such_module:Learner", "ModuleNotFoundError"),
+        ("own_learners:Nothing", "has no fit and no load"),
+    ],
+)
+def test_a_learner_that_cannot_be_used_is_refused(own_module: str, name: str, problem: str) -> None:
+    with pytest.raises(TrainingError, match=rf"{name}.*{problem}"):
+        learner_named(name)
+
+
+@pytest.mark.parametrize("document", [b"not json", b"[]", b'{"learner": "ridge"}'])
+def test_a_recipe_that_is_none_is_refused(document: bytes) -> None:
+    with pytest.raises(TrainingError, match=r"config\.json cannot be read"):
+        read_recipe(document)
