@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from quant_mlops.errors import EmptySnapshotError, SnapshotTamperedError
+from quant_mlops.errors import QuantMlopsError, SnapshotTamperedError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.vintage import Vintage
 from quant_mlops.market.calendar import trading_calendar
@@ -71,7 +71,8 @@ def verify_snapshot(store: FeatureStore, snapshot: Snapshot) -> SnapshotVerdict:
         with rebuilt(store, snapshot) as found:
             same = found.fingerprint == snapshot.fingerprint
             differences = None if same and not file_problem else _difference(snapshot, found)
-    except EmptySnapshotError as error:
+    except QuantMlopsError as error:
+        # Prices or features may be gone altogether; each reader says so in its own way.
         return SnapshotVerdict(file_problem, None, str(error), None)
     problem = None
     if not same:
@@ -116,7 +117,7 @@ def rebuilt(
 
     Raises
     ------
-    EmptySnapshotError
+    EmptySnapshotError, MarketDataError, UnknownFeatureError
         The database has no row of it.
     """
     definition = definition_of(snapshot, vintage=vintage, knowledge_time=knowledge_time)

@@ -1,0 +1,179 @@
+"""A snapshot is checked against its file and against the database at its knowledge time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from quant_mlops.database import Database
+from quant_mlops.features.store import FeatureStore
+from quant_mlops.training.code_version import CodeVersion
+from quant_mlops.training.label import LabelDefinition
+from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
+from quant_mlops.training.snapshot_files import Snapshot
+from quant_mlops.training.snapshot_verification import revisions_since, verify_snapshot
+from quant_mlops.training.snapshot_writing import store_snapshot
+
+
+@pytest.fixture
+def market(make_market: Any, database: Database) -> Any:
+    market = make_market()
+    market.load(database)
+    return market
+
+
+@pytest.fixture
+def known_at(market: Any, instant_after: Callable[..., datetime]) -> datetime:
+    return instant_after(market.sessions[-8])
+
+
+@pytest.fixture
+def snapshot(database: Database, market: Any, known_at: datetime, tmp_path: Path) -> Snapshot:
+    definition = SnapshotDefinition(
+        # In an order that JSON in PostgreSQL does not keep.
+        features={"slow": 1, "fast": 1},
+        label=LabelDefinition(3),
+        first=market.sessions[1],
+        last=market.sessions[-1],
+        knowledge_time=known_at,
+    )
+    return store_snapshot(
+        database,
+        definition,
+        snapshot_blocks(FeatureStore(database), market.calendar, definition, block_rows=30),
+        strategy_id="momentum",
+        folder=tmp_path,
+        logic_hashes={},
+        code=CodeVersion("git 1234", dirty=False),
+    )
+
+
+def newest_used(database: Database, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the last row of a snapshot, and when the event of its slow feature was."""
+    row = pq.read_table(snapshot.data_file).slice(snapshot.row_count - 1).to_pylist()[0]
+    value = FeatureStore(database).get_latest(
+        row["entity_key"], ["slow"], as_of=row["decision_time"]
+    )
+    return row | {"event_time": value["slow"].event_time}
+
+
+def test_what_was_written_is_intact_and_the_database_gives_it_again(
+    database: Database, snapshot: Snapshot
+) -> None:
+    verdict = verify_snapshot(FeatureStore(database), snapshot)
+    assert (verdict.intact, verdict.reproducible, verdict.differences) == (True, True, None)
+    assert verdict.rebuilt_fingerprint == snapshot.fingerprint
+
+
+def test_a_revision_known_later_leaves_it_verified_and_the_diff_names_its_cells(
+    database: Database, snapshot: Snapshot
+) -> None:
+    store = FeatureStore(database)
+    used = newest_used(database, snapshot)
+    before = revisions_since(store, snapshot, now=database.now(), cells=10_000)
+    store.write_features(used["entity_key"], used["event_time"], {"slow": 1234.5})
+    assert verify_snapshot(store, snapshot).reproducible
+    after = revisions_since(store, snapshot, now=database.now(), cells=10_000)
+    was_revised = {(c.session, c.entity_key, c.column) for c in before.cells}
+    new = [
+        cell
+        for cell in after.cells
+        if (cell.session, cell.entity_key, cell.column) not in was_revised or cell.after == 1234.5
+    ]
+    assert new
+    assert {(cell.entity_key, cell.column, cell.after) for cell in new} == {
+        (used["entity_key"], "slow", 1234.5)
+    }
+    assert used["session"] in {cell.session for cell in new}
+    assert {c.before for c in new if c.session == used["session"]} == {used["slow"]}
+
+
+def test_revisions_are_those_that_the_market_had_after_the_decisions(
+    database: Database, snapshot: Snapshot, market: Any
+) -> None:
+    now = max(e.ingest_time for e in market.events) + timedelta(days=1)
+    found = revisions_since(FeatureStore(database), snapshot, now=now, cells=100_000)
+    rows = {
+        (r["session"], r["entity_key"]): r for r in pq.read_table(snapshot.data_file).to_pylist()
+    }
+    listed = {(c.session, c.entity_key, c.column): c.after for c in found.cells}
+    expected = {}
+    for key, row in rows.items():
+        for name in ("slow", "fast"):
+            known = [
+                e
+                for e in market.events
+                if (e.entity, e.name) == (row["entity_key"], name)
+                and e.event_time <= row["decision_time"]
+            ]
+            newest = max(known, key=lambda e: (e.event_time, e.ingest_time))
+            if newest.value != row[name]:
+                expected[(*key, name)] = newest.value
+    assert {k: v for k, v in listed.items() if k[2] in ("slow", "fast")} == expected
+    assert len(expected) > 5
+
+
+def test_a_flipped_cell_is_tampering_and_is_named(database: Database, snapshot: Snapshot) -> None:
+    rows = pq.read_table(snapshot.data_file)
+    values = rows["fast"].to_pylist()
+    values[5] += 1e-9
+    place = rows.column_names.index("fast")
+    snapshot.data_file.unlink()
+    pq.write_table(rows.set_column(place, "fast", pa.array(values)), snapshot.data_file)
+    verdict = verify_snapshot(FeatureStore(database), snapshot)
+    assert not verdict.intact
+    assert "tampered" in str(verdict.file_problem)
+    assert verdict.reproducible
+    assert verdict.differences is not None
+    (cell,) = verdict.differences.cells
+    assert (cell.column, cell.before, cell.after) == ("fast", values[5], rows["fast"][5].as_py())
+    assert cell.session == rows["session"][5].as_py()
+
+
+def test_a_damaged_file_is_tampering_and_nothing_is_compared(
+    database: Database, snapshot: Snapshot
+) -> None:
+    snapshot.data_file.write_bytes(b"not a Parquet file")
+    verdict = verify_snapshot(FeatureStore(database), snapshot)
+    assert (verdict.intact, verdict.reproducible, verdict.differences) == (False, True, None)
+
+
+def test_a_changed_manifest_is_tampering(database: Database, snapshot: Snapshot) -> None:
+    path = snapshot.folder / "manifest.json"
+    path.write_text(path.read_text("utf-8").replace('"horizon": 3', '"horizon": 4'), "utf-8")
+    verdict = verify_snapshot(FeatureStore(database), snapshot)
+    assert "has label" in str(verdict.file_problem)
+
+
+def test_a_row_written_with_an_old_ingest_time_is_found_in_the_database(
+    database: Database, snapshot: Snapshot
+) -> None:
+    used = newest_used(database, snapshot)
+    lag = used["decision_time"] - used["event_time"]
+    FeatureStore(database).write_features(
+        used["entity_key"], used["event_time"], {"slow": -5.5}, availability_lag=lag
+    )
+    verdict = verify_snapshot(FeatureStore(database), snapshot)
+    assert verdict.intact
+    assert snapshot.fingerprint in str(verdict.database_problem)
+    assert verdict.differences is not None
+    assert {(c.entity_key, c.column, c.after) for c in verdict.differences.cells} == {
+        (used["entity_key"], "slow", -5.5)
+    }
+
+
+def test_a_database_without_its_rows_cannot_give_it_again(
+    other_database: Database, snapshot: Snapshot
+) -> None:
+    FeatureStore(other_database).write_features(
+        "x", snapshot.knowledge_time, {"slow": 1.0, "fast": 1.0}
+    )
+    verdict = verify_snapshot(FeatureStore(other_database), snapshot)
+    assert (verdict.intact, verdict.rebuilt_fingerprint) == (True, None)
+    assert "no training row" in str(verdict.database_problem)
