@@ -15,7 +15,7 @@ QuantMlopsError
 |  |__AmbiguousTimeError         a wall time that does not exist, or exists twice
 |  |__UnknownFeatureError        no definition of that name or version
 |  |__FeatureLogicChangedError   other logic under a version that is already stored
-|  |__LookAheadError             a definition that reads what it must not, or more than it says
+|  |__LookAheadError             a definition or a feature that knows what it must not
 |__TrainingError
 |  |__EmptySnapshotError         no spine row is left to learn from
 |  |__SnapshotTamperedError      a snapshot's file no longer matches its manifest
@@ -96,7 +96,7 @@ class FeatureLogicChangedError(FeatureStoreError):
 
 
 class LookAheadError(FeatureStoreError):
-    """A definition reads later sessions, or further back than its lookback."""
+    """A definition reads later sessions or too far back, or a feature knows what lay ahead."""
 
 
 class TrainingError(QuantMlopsError):

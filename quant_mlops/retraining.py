@@ -29,6 +29,7 @@ from quant_mlops.training.decision_features import features_as_known
 from quant_mlops.training.evaluation import daily_information_coefficients
 from quant_mlops.training.fitting import TrainedModel, fit_model, training_key
 from quant_mlops.training.learners import LearnerConfig
+from quant_mlops.training.look_ahead import refuse_look_ahead
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.snapshot_files import Snapshot, read_snapshot
 from quant_mlops.training.splits import split_sessions
@@ -77,11 +78,22 @@ def train_models(context: StrategyContext, snapshot: Snapshot) -> tuple[Register
 
     A learner that was trained on the same data with the same parameters and seed before is found
     in the registry and not trained again.
+
+    Raises
+    ------
+    LookAheadError
+        A feature orders the future as no honest feature does; nothing is trained.
     """
     table = read_snapshot(snapshot)
-    return tuple(
-        _train_one(context, snapshot, table, config) for config in context.strategy.learners
+    strategy = context.strategy
+    refuse_look_ahead(
+        training_rows(table, snapshot.feature_names),
+        snapshot.feature_names,
+        horizon=strategy.horizon,
+        min_names=strategy.portfolio.min_names,
+        limit=strategy.training.max_feature_ic,
     )
+    return tuple(_train_one(context, snapshot, table, config) for config in strategy.learners)
 
 
 def retrain(

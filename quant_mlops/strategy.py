@@ -28,6 +28,7 @@ from quant_mlops.training.comparison import PromotionGate
 from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.label import LabelDefinition
 from quant_mlops.training.learners import LEARNERS, LearnerConfig, short_name
+from quant_mlops.training.look_ahead import DEFAULT_LIMIT
 from quant_mlops.training.splits import SplitSizes
 
 BUNDLED_SAMPLE = "bundled:sample"
@@ -71,12 +72,16 @@ class LearnerSettings(_Section):
 
 
 class TrainingSettings(_Section):
-    """What models are trained on: the last `window_sessions` before the knowledge time."""
+    """What models are trained on: the last `window_sessions` before the knowledge time.
+
+    A feature whose mean IC with the future is beyond `max_feature_ic` is taken for look-ahead.
+    """
 
     window_sessions: int = Field(gt=0)
     val_sessions: int = Field(gt=0)
     test_sessions: int = Field(gt=0)
     embargo_sessions: int = Field(default=0, ge=0)
+    max_feature_ic: float = Field(default=DEFAULT_LIMIT, gt=0, le=1)
     seed: int = 7
     learners: tuple[LearnerSettings, ...] = Field(min_length=1)
 
