@@ -20,16 +20,24 @@ class CodeVersion:
     label: str
     dirty: bool
 
+    def describe(self) -> str:
+        """Return it in words, with whether the tree differed."""
+        return f"{self.label} with changes that are not committed" if self.dirty else self.label
+
 
 @cache
 def code_version() -> CodeVersion:
     """Return the version of the running code, looked up once a process."""
-    folder = Path(__file__).parents[2]
-    commit = _git(folder, "rev-parse", "HEAD") if (folder / ".git").exists() else None
+    commit = _git("rev-parse", "HEAD")
     if commit is None:
         return CodeVersion(f"{PACKAGE} {_installed(PACKAGE)}", dirty=False)
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    changed = _git("status", "--porcelain", "--untracked-files=no")
     return CodeVersion(f"git {commit}", dirty=bool(changed))
+
+
+def has_commit(commit: str) -> bool:
+    """Tell whether the checkout that is running has a commit."""
+    return _git("cat-file", "-e", f"{commit}^{{commit}}") is not None
 
 
 @cache
@@ -38,7 +46,10 @@ def library_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _installed(name) for name in LIBRARIES}
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(*arguments: str) -> str | None:
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],

@@ -5,13 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from quant_mlops.errors import QuantMlopsError, SnapshotTamperedError
 from quant_mlops.features.store import FeatureStore
-from quant_mlops.features.vintage import Vintage
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.training.label import LabelDefinition
 from quant_mlops.training.snapshot import SnapshotDefinition, refuse_empty, snapshot_blocks
@@ -90,7 +89,8 @@ def revisions_since(
 
     Features take the newest print of the newest event before each decision, and labels the
     prices known now, so that every revision since shows. What is compared with is a training
-    set that sees the future: it measures, and is not to be trained on.
+    set that sees the future: it measures, and is not to be trained on. Decisions after the last
+    one of the snapshot, whose labels have become known since, are no part of it.
 
     Parameters
     ----------
@@ -101,18 +101,19 @@ def revisions_since(
     cells : int
         How many cells are listed.
     """
-    with rebuilt(store, snapshot, vintage="latest", knowledge_time=now) as found:
+    definition = replace(
+        definition_of(snapshot),
+        first=snapshot.first_session,
+        last=snapshot.last_session,
+        knowledge_time=now,
+        vintage="latest",
+    )
+    with collected(store, definition) as found:
         return diff_files(snapshot.data_file, found.path, cells=cells)
 
 
 @contextmanager
-def rebuilt(
-    store: FeatureStore,
-    snapshot: Snapshot,
-    *,
-    vintage: Vintage = "as_known",
-    knowledge_time: datetime | None = None,
-) -> Iterator[WrittenTable]:
+def rebuilt(store: FeatureStore, snapshot: Snapshot) -> Iterator[WrittenTable]:
     """Collect a snapshot again from the database, into a file that is gone after the block.
 
     Raises
@@ -120,7 +121,13 @@ def rebuilt(
     EmptySnapshotError, MarketDataError, UnknownFeatureError
         The database has no row of it.
     """
-    definition = definition_of(snapshot, vintage=vintage, knowledge_time=knowledge_time)
+    with collected(store, definition_of(snapshot)) as found:
+        yield found
+
+
+@contextmanager
+def collected(store: FeatureStore, definition: SnapshotDefinition) -> Iterator[WrittenTable]:
+    """Collect a training set into a file that is gone after the block."""
     calendar = trading_calendar(definition.label.calendar)
     with tempfile.TemporaryDirectory(prefix="quant-mlops-") as folder:
         found = write_blocks(
@@ -132,13 +139,8 @@ def rebuilt(
         yield found
 
 
-def definition_of(
-    snapshot: Snapshot,
-    *,
-    vintage: Vintage = "as_known",
-    knowledge_time: datetime | None = None,
-) -> SnapshotDefinition:
-    """Return what a snapshot was built from, or the same with another knowledge."""
+def definition_of(snapshot: Snapshot) -> SnapshotDefinition:
+    """Return what a snapshot was built from."""
     label = LabelDefinition(
         horizon=int(snapshot.label["horizon"]), calendar=str(snapshot.label["calendar"])
     )
@@ -147,8 +149,7 @@ def definition_of(
         label=label,
         first=snapshot.spine_first or snapshot.first_session,
         last=snapshot.spine_last or snapshot.last_session,
-        knowledge_time=knowledge_time or snapshot.knowledge_time,
-        vintage=vintage,
+        knowledge_time=snapshot.knowledge_time,
     )
 
 

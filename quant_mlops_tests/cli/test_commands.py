@@ -146,50 +146,6 @@ def test_a_session_is_judged_again_with_the_same_verdict(desk: Any, sessions: li
     }
 
 
-def test_a_snapshot_is_built_found_and_verified(desk: Any, stock: Any) -> None:
-    built = desk("snapshot", "build", "--as-of", "2022-03-01T22:00+00:00", "--json").document
-    listed = desk("snapshot", "list", "--json").document
-    assert built["snapshot_id"] in [snapshot["snapshot_id"] for snapshot in listed]
-    shown = desk("snapshot", "show", built["snapshot_id"], "--json").document
-    assert shown["fingerprint"] == built["fingerprint"]
-    verified = desk("snapshot", "verify", built["snapshot_id"], "--json").document
-    assert verified["intact"] is True
-    assert verified["rows"] == built["row_count"]
-
-    file = Path(built["uri"].removeprefix("file://")) / "data.parquet"
-    original = file.read_bytes()
-    file.write_bytes(original[:-9] + b"tampered!")
-    try:
-        assert "SHA-256" in desk.fails("snapshot", "verify", built["snapshot_id"])
-    finally:
-        file.write_bytes(original)
-    assert stock.home in file.parents
-
-
-def test_a_snapshot_is_found_by_the_fingerprint_that_is_printed(desk: Any) -> None:
-    first, *_ = desk("snapshot", "list", "--json").document
-    digits = first["fingerprint"]
-    for key in (digits[:8], digits[:16].upper(), digits[:32], digits):
-        assert desk("snapshot", "show", key, "--json").document == first
-        verified = desk("snapshot", "verify", key, "--json").document
-        assert verified["snapshot_id"] == first["snapshot_id"]
-    unknown = "".join("0" if digit != "0" else "1" for digit in digits[:12])
-    sentence = desk.fails("snapshot", "verify", unknown)
-    assert f"no snapshot with a fingerprint {unknown}" in sentence
-    assert "quant-mlops snapshot list" in sentence
-
-
-def test_the_same_rows_known_at_two_times_need_the_uuid(desk: Any) -> None:
-    built = [
-        desk("snapshot", "build", "--as-of", f"2022-03-01T{hour}:00", "--json").document
-        for hour in ("06", "07")
-    ]
-    assert built[0]["fingerprint"] == built[1]["fingerprint"]
-    sentence = desk.fails("snapshot", "show", built[0]["fingerprint"][:10])
-    assert all(snapshot["snapshot_id"] in sentence for snapshot in built)
-    assert "give the UUID" in sentence
-
-
 @pytest.mark.parametrize(
     ("entity", "hint"),
     [
