@@ -30,6 +30,7 @@ from quant_mlops.training.label import LabelDefinition
 from quant_mlops.training.learners import LEARNERS, LearnerConfig, short_name
 from quant_mlops.training.look_ahead import DEFAULT_LIMIT
 from quant_mlops.training.splits import SplitSizes
+from quant_mlops.training.walk_forward import WalkForwardSizes
 
 BUNDLED_SAMPLE = "bundled:sample"
 BUILTIN_FEATURES = "quant_mlops.features.builtin"
@@ -71,6 +72,16 @@ class LearnerSettings(_Section):
         return params
 
 
+class WalkForwardSettings(_Section):
+    """How learners are judged by walking forward; what is not said is as for the one split."""
+
+    folds: int = Field(gt=0)
+    test_sessions: int = Field(gt=0)
+    val_sessions: int | None = Field(default=None, gt=0)
+    train_sessions: int | None = Field(default=None, gt=0)
+    embargo_sessions: int | None = Field(default=None, ge=0)
+
+
 class TrainingSettings(_Section):
     """What models are trained on: the last `window_sessions` before the knowledge time.
 
@@ -84,6 +95,7 @@ class TrainingSettings(_Section):
     max_feature_ic: float = Field(default=DEFAULT_LIMIT, gt=0, le=1)
     seed: int = 7
     learners: tuple[LearnerSettings, ...] = Field(min_length=1)
+    walk_forward: WalkForwardSettings | None = None
 
 
 class PortfolioSettings(_Section):
@@ -108,6 +120,7 @@ class GateSettings(_Section):
 
     min_sessions: int = Field(default=60, gt=0)
     min_probability: float = Field(default=0.8, ge=0.5, le=1)
+    min_return_probability: float = Field(default=0.0, ge=0, le=1)
 
 
 class RuleSettings(_Section):
@@ -195,6 +208,22 @@ class Strategy(_Section):
         return SplitSizes(t.val_sessions, t.test_sessions, t.embargo_sessions)
 
     @property
+    def folds(self) -> WalkForwardSizes | None:
+        """How learners walk forward, if they are to."""
+        t, walk = self.training, self.training.walk_forward
+        if walk is None:
+            return None
+        return WalkForwardSizes(
+            val_sessions=t.val_sessions if walk.val_sessions is None else walk.val_sessions,
+            test_sessions=walk.test_sessions,
+            folds=walk.folds,
+            train_sessions=walk.train_sessions,
+            embargo_sessions=(
+                t.embargo_sessions if walk.embargo_sessions is None else walk.embargo_sessions
+            ),
+        )
+
+    @property
     def learners(self) -> tuple[LearnerConfig, ...]:
         """Learners to train on each snapshot."""
         return tuple(
@@ -231,7 +260,8 @@ class Strategy(_Section):
     @property
     def promotion_gate(self) -> PromotionGate:
         """When a challenger replaces the champion."""
-        return PromotionGate(self.gate.min_sessions, self.gate.min_probability)
+        gate = self.gate
+        return PromotionGate(gate.min_sessions, gate.min_probability, gate.min_return_probability)
 
     def model_name(self, learner: str) -> str:
         """Return the registry's name of the models of a learner."""

@@ -10,6 +10,7 @@ from quant_mlops.errors import QuantMlopsError, StrategyError
 from quant_mlops.strategy import BUNDLED_SAMPLE, Strategy
 from quant_mlops.training.learners import Example, LearnerConfig, learner_named
 from quant_mlops.training.splits import split_sessions
+from quant_mlops.training.walk_forward import walk_forward
 
 PROBE_ROWS = 16
 
@@ -32,12 +33,10 @@ def check_strategy(strategy: Strategy) -> None:
                 raise StrategyError(
                     f"prices.file {path.absolute()} is not there; correct it or put the file there"
                 )
-        window = strategy.training.window_sessions
-        split_sessions(
-            np.arange(window).astype("datetime64[D]"),
-            strategy.split_sizes,
-            horizon=strategy.horizon,
-        )
+        window = np.arange(strategy.training.window_sessions).astype("datetime64[D]")
+        split_sessions(window, strategy.split_sizes, horizon=strategy.horizon)
+        if strategy.folds is not None:
+            walk_forward(window, strategy.folds, horizon=strategy.horizon)
         for config in strategy.learners:
             _try_learner(config)
     except QuantMlopsError as error:

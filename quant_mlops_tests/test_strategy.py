@@ -11,6 +11,8 @@ from quant_mlops.errors import StrategyError, UnknownFeatureError
 from quant_mlops.settings import Settings
 from quant_mlops.strategy import load_strategies, read_strategy, strategies_folder
 from quant_mlops.strategy_checks import check_strategy
+from quant_mlops.training.comparison import PromotionGate
+from quant_mlops.training.walk_forward import WalkForwardSizes
 
 GOOD = """
 name = "mine"
@@ -70,6 +72,29 @@ def test_a_file_becomes_what_the_domain_asks_for(tmp_path: Path) -> None:
     (learner,) = strategy.learners
     assert (learner.name, learner.params, learner.seed) == ("ridge", {"penalties": [0.1]}, 7)
     assert strategy.model_name("ridge") == "mine_ridge"
+
+
+def test_learners_walk_forward_only_where_the_file_says_so(tmp_path: Path) -> None:
+    assert read_strategy(write(tmp_path, GOOD)).folds is None
+    walk = "[training.walk_forward]\nfolds = 3\ntest_sessions = 40\n"
+    text = GOOD.replace("[[training", walk + "[[training", 1)
+    assert read_strategy(write(tmp_path, text)).folds == WalkForwardSizes(60, 40, 3)
+    text = text.replace("folds = 3", "folds = 3\nval_sessions = 20\ntrain_sessions = 200")
+    text = text.replace("window_sessions", "embargo_sessions = 2\nwindow_sessions")
+    assert read_strategy(write(tmp_path, text)).folds == WalkForwardSizes(20, 40, 3, 200, 2)
+    text = text.replace("folds = 3", "folds = 3\nembargo_sessions = 0")
+    assert read_strategy(write(tmp_path, text)).folds == WalkForwardSizes(20, 40, 3, 200, 0)
+    with pytest.raises(StrategyError, match=r"training\.walk_forward\.fold: .*mean folds\?"):
+        read_strategy(write(tmp_path, text.replace("folds = 3", "folds = 3\nfold = 2")))
+
+
+def test_the_gate_asks_for_returns_only_where_the_file_says_so(tmp_path: Path) -> None:
+    gate = read_strategy(write(tmp_path, GOOD)).promotion_gate
+    assert gate == PromotionGate(60, 0.8, 0.0)
+    text = f"{GOOD}[gate]\nmin_sessions = 30\nmin_return_probability = 0.6\n"
+    assert read_strategy(write(tmp_path, text)).promotion_gate == PromotionGate(30, 0.8, 0.6)
+    with pytest.raises(StrategyError, match=r"gate\.min_return_probability"):
+        read_strategy(write(tmp_path, text.replace("= 0.6", "= 1.6")))
 
 
 @pytest.mark.parametrize(
@@ -195,6 +220,11 @@ def test_a_strategy_that_can_run_passes_its_check(tmp_path: Path) -> None:
         ('"rsi_14"', '"rsi_15"', "no definition of feature 'rsi_15'"),
         ("bundled:sample", "/no/such/prices.csv", "prices.file /no/such/prices.csv is not there"),
         ("window_sessions = 500", "window_sessions = 130", "130 sessions cannot be split"),
+        (
+            "[[training",
+            "[training.walk_forward]\nfolds = 7\ntest_sessions = 63\n[[training",
+            "500 sessions cannot be walked through: 7 folds of 63 to test",
+        ),
         ("[0.1]", '["strong"]', "learner ridge refused the parameters {'penalties': ['strong']}"),
         ("[0.1]", "[]", "learner ridge refused the parameters {'penalties': []}"),
         (

@@ -6,12 +6,17 @@ from quant_mlops.statistics.change_point import (
     supremum_f_tail,
 )
 from quant_mlops.statistics.constancy import is_constant
+from quant_mlops.statistics.drawdown import maximum_drawdown
 from quant_mlops.statistics.information_coefficient import (
     effective_pairs,
     information_coefficient,
     information_coefficients,
 )
-from quant_mlops.statistics.newey_west import long_run_variance, newey_west_standard_error
+from quant_mlops.statistics.newey_west import (
+    automatic_lag,
+    long_run_variance,
+    newey_west_standard_error,
+)
 from quant_mlops.statistics.population_stability import (
     calculate_psi,
     categorical_psi,
@@ -28,8 +33,8 @@ from quant_mlops.statistics.reference_profile import (
 )
 from quant_mlops.statistics.sharpe import (
     deflated_sharpe_ratio,
-    maximum_drawdown,
     probabilistic_sharpe_ratio,
+    return_shape,
     rolling_sharpe,
     sharpe_ratio,
     sharpe_standard_error,
@@ -43,6 +48,7 @@ from quant_mlops.statistics.sharpe_moments import (
 __all__ = [
     "ChangePoint",
     "ReferenceProfile",
+    "automatic_lag",
     "bin_counts",
     "bin_counts_table",
     "calculate_psi",
@@ -64,6 +70,7 @@ __all__ = [
     "psi_no_drift_quantile",
     "reference_counts_table",
     "reference_profile",
+    "return_shape",
     "rolling_sharpe",
     "sharpe_ratio",
     "sharpe_standard_error",

@@ -51,6 +51,32 @@ def newey_west_standard_error(values: ArrayLike, *, lag: int) -> float:
     return math.sqrt(long_run_variance(present - present.mean(), lag=lag) / len(present))
 
 
+def automatic_lag(observations: int) -> int:
+    """Lag for a series whose dependence has no known length, such as a portfolio's returns.
+
+    Parameters
+    ----------
+    observations
+        Values of the series.
+
+    Returns
+    -------
+    int
+        floor(4 (observations / 100)^(2/9)), and less than `observations`: 4 for 100 values, 5 for
+        300. It grows so slowly that an overlap of labels must be given by its own length instead.
+
+    Notes
+    -----
+    Newey and West (1994), Review of Economic Studies 61(4), 631-653, the first-step rule for the
+    Bartlett kernel.
+
+    """
+    if observations < 2:
+        return 0
+    lag = math.floor(4.0 * math.pow(observations / 100.0, 2.0 / 9.0))
+    return min(lag, observations - 1)
+
+
 def long_run_variance(deviations: NDArray[np.float64], *, lag: int) -> float:
     """Bartlett-weighted sum of the autocovariances of a centred series.
 

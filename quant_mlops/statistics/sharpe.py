@@ -18,9 +18,9 @@ __all__ = [
     "SESSIONS_PER_YEAR",
     "deflated_sharpe_ratio",
     "expected_maximum_sharpe",
-    "maximum_drawdown",
     "probabilistic_sharpe_from_moments",
     "probabilistic_sharpe_ratio",
+    "return_shape",
     "rolling_sharpe",
     "sharpe_ratio",
     "sharpe_standard_error",
@@ -198,30 +198,23 @@ def deflated_sharpe_ratio(
     )
 
 
-def maximum_drawdown(returns: ArrayLike) -> float:
-    """Deepest fall of compounded wealth from an earlier peak.
+def return_shape(returns: ArrayLike) -> tuple[float, float]:
+    """Skewness and kurtosis of returns, as the laws of `sharpe_moments` take them.
 
     Parameters
     ----------
     returns
-        Shape (sessions,), simple returns as fractions, oldest first; NaNs are dropped. Log returns
-        given here understate the fall.
+        As in `sharpe_ratio`.
 
     Returns
     -------
-    float
-        Between -1 and 0: -0.25 is a fall of a quarter. The start counts as a peak, and a return of
-        -1 or less is ruin. NaN when there is no value or one is infinite.
+    tuple of float
+        Third and fourth standardised population moments, 0 and 3 for a normal law. NaN where
+        `sharpe_ratio` is undefined.
 
     """
-    series = _one_axis(returns)
-    sample = series[~np.isnan(series)]
-    if len(sample) == 0 or not np.isfinite(sample).all():
-        return math.nan
-    with np.errstate(divide="ignore"):
-        wealth = np.cumsum(np.log1p(np.maximum(sample, -1.0)))
-    peak = np.maximum.accumulate(np.maximum(wealth, 0.0))
-    return float(np.expm1(np.min(wealth - peak)))
+    sample = _usable(returns)
+    return (math.nan, math.nan) if sample is None else _population_shape(sample)
 
 
 def _one_axis(returns: ArrayLike) -> NDArray[np.float64]:

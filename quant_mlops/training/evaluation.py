@@ -12,11 +12,18 @@ from quant_mlops.statistics import (
     maximum_drawdown,
     newey_west_standard_error,
     probabilistic_sharpe_ratio,
+    return_shape,
     sharpe_ratio,
     sharpe_standard_error,
 )
 from quant_mlops.training.matrices import TrainingRows
-from quant_mlops.training.portfolio import long_short_weights, portfolio_returns
+from quant_mlops.training.portfolio import (
+    PortfolioReturns,
+    long_short_weights,
+    portfolio_returns,
+    universe_returns,
+)
+from quant_mlops.training.quantiles import quantile_spreads
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +67,10 @@ def signal_metrics(
     dict
         `ic_mean`, its Newey-West error `ic_mean_se`, `ic_std`, `icir` (mean over deviation of
         the daily IC), `ic_sessions`, and `hit_rate`, the share of rows whose signal has the sign
-        of the label in excess of its session's mean.
+        of the label in excess of its session's mean; `quantile_spread`, the mean over
+        `quantile_spread_sessions` of the label of the top less the bottom quantile (see
+        `quantile_spreads`), with its Newey-West error `quantile_spread_se`; and
+        `signal_turnover`, see there.
     """
     daily = daily_information_coefficients(rows, signals, settings)
     known = daily[np.isfinite(daily)]
@@ -69,6 +79,10 @@ def signal_metrics(
     excess = rows.excess_label()
     centred = signals - np.nanmean(signals) if len(signals) else signals
     moved = excess != 0
+    spreads = quantile_spreads(
+        rows.by_session(signals), rows.by_session(rows.label), min_names=settings.min_names
+    )
+    spreads = spreads[np.isfinite(spreads)]
     return {
         "ic_mean": mean,
         "ic_mean_se": newey_west_standard_error(known, lag=settings.horizon - 1),
@@ -78,7 +92,40 @@ def signal_metrics(
         "hit_rate": float(np.mean((centred[moved] > 0) == (excess[moved] > 0)))
         if moved.any()
         else float("nan"),
+        "quantile_spread": float(spreads.mean()) if spreads.size else float("nan"),
+        "quantile_spread_se": newey_west_standard_error(spreads, lag=settings.horizon - 1),
+        "quantile_spread_sessions": float(spreads.size),
+        "signal_turnover": signal_turnover(rows, signals, settings),
     }
+
+
+def signal_turnover(rows: TrainingRows, signals: Floats, settings: EvaluationSettings) -> float:
+    """Return how much of the portfolio of the signals' ranks changes from a session to the next.
+
+    Returns
+    -------
+    float
+        Mean over pairs of neighbouring sessions of the sum of absolute changes of weight: bought
+        and sold together (two-way), as a fraction of capital, from 0 for an order that stays to
+        2 for one that is turned over. Unlike the backtest's `turnover` it counts neither the
+        first position nor sessions without one, so it is a property of the signals. NaN without
+        two neighbouring sessions that both have positions.
+    """
+    weights = long_short_weights(rows.by_session(signals), min_names=settings.min_names)
+    held = (weights != 0.0).any(axis=1)
+    changes = np.abs(np.diff(weights, axis=0)).sum(axis=1)[held[1:] & held[:-1]]
+    return float(changes.mean()) if changes.size else float("nan")
+
+
+def backtest_returns(
+    rows: TrainingRows, signals: Floats, settings: EvaluationSettings
+) -> PortfolioReturns:
+    """Return what the daily long-short portfolio of the signals earns by session of the rows."""
+    return portfolio_returns(
+        long_short_weights(rows.by_session(signals), min_names=settings.min_names),
+        rows.by_session(rows.next_return),
+        cost_per_turnover=settings.cost_per_turnover,
+    )
 
 
 def backtest_metrics(
@@ -89,22 +136,24 @@ def backtest_metrics(
     Returns
     -------
     dict
-        `sharpe_ratio` (annualised), `sharpe_ratio_se`, `probabilistic_sharpe` (that the true one
-        is above 0), `total_return` (compounded), `max_drawdown`, `turnover` (daily mean),
-        `information_ratio` (against the mean of the names held) and `sessions`.
+        `sharpe_ratio` (annualised) with `sharpe_ratio_se`, `probabilistic_sharpe` (that the true
+        one is above 0), `total_return` (compounded), `max_drawdown`, `turnover` (daily mean,
+        two-way, the first position included), `information_ratio` (of the return above the mean
+        of the universe, which is every row of the session with a return, held or not) and
+        `sessions`; `sharpe_skewness` and `sharpe_kurtosis` of the returns, from which the
+        deflated ratio is computed anew when there are more trials.
     """
-    weights = long_short_weights(rows.by_session(signals), min_names=settings.min_names)
-    earned = portfolio_returns(
-        weights,
-        rows.by_session(rows.next_return),
-        cost_per_turnover=settings.cost_per_turnover,
-    )
-    net = earned.net[np.isfinite(earned.net)]
-    active = net - earned.market[np.isfinite(earned.net)]
+    earned = backtest_returns(rows, signals, settings)
+    known = np.isfinite(earned.net)
+    net = earned.net[known]
+    active = net - universe_returns(rows.by_session(rows.next_return))[known]
+    skewness, kurtosis = return_shape(net)
     return {
         "sharpe_ratio": sharpe_ratio(net),
         "sharpe_ratio_se": sharpe_standard_error(net),
         "probabilistic_sharpe": probabilistic_sharpe_ratio(net),
+        "sharpe_skewness": skewness,
+        "sharpe_kurtosis": kurtosis,
         "total_return": float(np.prod(1.0 + net) - 1.0) if net.size else float("nan"),
         "max_drawdown": maximum_drawdown(net),
         "turnover": float(earned.turnover.mean()) if len(earned.turnover) else float("nan"),

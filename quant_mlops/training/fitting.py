@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,8 +20,10 @@ from quant_mlops.training.learners import (
     learner_named,
 )
 from quant_mlops.training.matrices import TrainingRows, training_rows
+from quant_mlops.training.out_of_sample import walk_forward_metrics
 from quant_mlops.training.recipe import CONFIG, Recipe
 from quant_mlops.training.splits import SplitSizes, split_sessions
+from quant_mlops.training.walk_forward import WalkForwardSizes
 
 PROFILE_BINS = 10
 
@@ -37,6 +41,9 @@ class TrainedModel:
         By dataset type: train, val, test, and backtest (the portfolio over the test split).
     profiles : dict of str to ReferenceProfile
         By feature, over the rows it was trained on.
+    last_fitted : date
+        Last session of decision that decided anything: the end of the validation split. Its
+        label ends a horizon later.
     """
 
     config: LearnerConfig
@@ -44,17 +51,29 @@ class TrainedModel:
     artifacts: dict[str, bytes]
     metrics: dict[str, dict[str, float]]
     profiles: dict[str, ReferenceProfile]
+    last_fitted: date
 
 
-def training_key(fingerprint: str, config: LearnerConfig, sizes: SplitSizes) -> str:
-    """Return the digest of all that decides a model's weights and metrics."""
-    identity = {
+def training_key(
+    fingerprint: str,
+    config: LearnerConfig,
+    sizes: SplitSizes,
+    *,
+    folds: WalkForwardSizes | None = None,
+) -> str:
+    """Return the digest of all that decides a model's weights and metrics.
+
+    Without folds it is that of the time before there were any, so that no model is trained again.
+    """
+    identity: dict[str, Any] = {
         "fingerprint": fingerprint,
         "learner": config.name,
         "params": config.params,
         "seed": config.seed,
         "splits": [sizes.val_sessions, sizes.test_sessions, sizes.embargo_sessions],
     }
+    if folds is not None:
+        identity["walk_forward"] = asdict(folds)
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
@@ -65,6 +84,7 @@ def fit_model(
     config: LearnerConfig,
     sizes: SplitSizes,
     evaluation: EvaluationSettings,
+    folds: WalkForwardSizes | None = None,
 ) -> TrainedModel:
     """Fit a learner on the train split, choose on val, and judge on all three.
 
@@ -77,6 +97,14 @@ def fit_model(
     config : LearnerConfig
     sizes : SplitSizes
     evaluation : EvaluationSettings
+    folds : WalkForwardSizes, optional
+        Judge the learner by walking forward as well, which fits it once more a fold; the metrics
+        are among those of the backtest, and the weights do not depend on it.
+
+    Raises
+    ------
+    TrainingError
+        The snapshot is too short for the splits or the folds, or the learner refused it.
     """
     rows = training_rows(table, feature_names)
     splits = split_sessions(rows.sessions, sizes, horizon=evaluation.horizon)
@@ -92,6 +120,10 @@ def fit_model(
     }
     test = parts["test"]
     metrics["backtest"] = backtest_metrics(test, model.predict(test.features), evaluation)
+    if folds is not None:
+        metrics["backtest"] |= walk_forward_metrics(
+            table, feature_names, config=config, sizes=folds, evaluation=evaluation
+        )
     return TrainedModel(
         config=config,
         feature_names=tuple(feature_names),
@@ -106,6 +138,7 @@ def fit_model(
             name: reference_profile(parts["train"].features[:, i], bins=PROFILE_BINS)
             for i, name in enumerate(feature_names)
         },
+        last_fitted=splits.val[-1].item(),
     )
 
 

@@ -52,7 +52,7 @@ def long_short_weights(signals: Floats, *, min_names: int) -> Floats:
     """
     present = np.isfinite(signals)
     # What is missing ranks behind everything present and disturbs no other rank.
-    ranks = _average_ranks(np.where(present, signals, np.inf))
+    ranks = average_ranks(np.where(present, signals, np.inf))
     count = present.sum(axis=1, keepdims=True)
     centred = np.where(present, ranks - (count + 1) / 2.0, 0.0)
     size = np.abs(centred).sum(axis=1, keepdims=True)
@@ -91,7 +91,30 @@ def portfolio_returns(
     return PortfolioReturns(gross, turnover, cost, gross - cost, market, names)
 
 
-def _average_ranks(values: Floats) -> Floats:
+def universe_returns(returns: Floats) -> Floats:
+    """Return the mean return of every name with one, held or not, by session.
+
+    It is what an investor without an opinion would have earned on the same names: those of the
+    session's universe, equally weighted. A name without a return (no price, trading halted) does
+    not count, where in a portfolio that holds it, it earns nothing.
+
+    Parameters
+    ----------
+    returns : ndarray of float64, shape (S, N)
+        NaN where a name is not in the universe or has no return.
+
+    Returns
+    -------
+    ndarray of float64, shape (S,)
+        NaN for a session without any return.
+    """
+    known = np.isfinite(returns)
+    count = known.sum(axis=1)
+    total = np.where(known, returns, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def average_ranks(values: Floats) -> Floats:
     """Return ranks from 1 within each row; equal values share the mean of their ranks."""
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)

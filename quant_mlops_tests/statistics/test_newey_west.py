@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_mlops.statistics import information_coefficients, newey_west_standard_error
+from quant_mlops.statistics import (
+    automatic_lag,
+    information_coefficients,
+    newey_west_standard_error,
+)
 
 SERIES = st.lists(st.floats(-10, 10), min_size=2, max_size=30)
 
@@ -73,3 +77,11 @@ def test_a_negative_lag_and_a_table_are_refused() -> None:
         newey_west_standard_error([1.0, 2.0], lag=-1)
     with pytest.raises(ValueError, match="one axis"):
         newey_west_standard_error([[1.0, 2.0]], lag=1)
+
+
+@pytest.mark.parametrize(
+    ("observations", "lag"),
+    [(0, 0), (1, 0), (2, 1), (3, 1), (28, 3), (99, 3), (100, 4), (252, 4), (275, 5), (2264, 8)],
+)
+def test_the_automatic_lag_grows_with_the_two_ninths_power(observations: int, lag: int) -> None:
+    assert automatic_lag(observations) == lag

@@ -19,6 +19,7 @@ from quant_mlops.statistics import (
     maximum_drawdown,
     probabilistic_sharpe_from_moments,
     probabilistic_sharpe_ratio,
+    return_shape,
     rolling_sharpe,
     sharpe_ratio,
     sharpe_standard_error,
@@ -126,6 +127,7 @@ def test_undefined_is_nan(returns: list[float]) -> None:
     assert math.isnan(sharpe_standard_error(returns))
     assert math.isnan(probabilistic_sharpe_ratio(returns))
     assert math.isnan(deflated_sharpe_ratio(returns, trials=10, trial_variance=0.1))
+    assert np.isnan(return_shape(returns)).all()
     assert np.isnan(rolling_sharpe(returns, window=3)[2:]).all()
 
 

@@ -17,6 +17,7 @@ from quant_mlops.training.learners import LearnerConfig
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.recipe import CONFIG, read_recipe
 from quant_mlops.training.splits import SplitSizes, split_sessions
+from quant_mlops.training.walk_forward import WalkForwardSizes
 
 SIZES = SplitSizes(8, 8, 1)
 EVALUATION = EvaluationSettings(horizon=2, min_names=3, cost_per_turnover=0.0)
@@ -93,6 +94,10 @@ def test_everything_that_decides_a_model_is_in_its_key() -> None:
         training_key("f" * 64, RIDGE, SplitSizes(9, 8, 1)),
         training_key("f" * 64, RIDGE, SplitSizes(8, 9, 1)),
         training_key("f" * 64, RIDGE, SplitSizes(8, 8, 2)),
+        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 2)),
+        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 3)),
+        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 2, 30)),
+        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 2, None, 1)),
     ]
     assert all(a != b for a, b in itertools.combinations(keys, 2))
     params = {"b": 1, "a": 2}
@@ -100,6 +105,10 @@ def test_everything_that_decides_a_model_is_in_its_key() -> None:
     assert training_key("f", LearnerConfig("x", params), SIZES) == training_key(
         "f", LearnerConfig("x", swapped), SIZES
     )
+
+
+def test_without_folds_the_key_is_the_one_that_is_stored_since_before_there_were_any() -> None:
+    assert training_key("f" * 64, RIDGE, SIZES).startswith("f4b6aca2ec06d1b8")
 
 
 def test_too_little_history_is_refused(table: pa.Table) -> None:
