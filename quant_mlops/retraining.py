@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from quant_mlops.alerts.retraining import RetrainRequest, finish_request
+from quant_mlops.champion_challenger import compare_on_snapshot
 from quant_mlops.drift.profiles import store_profiles
 from quant_mlops.instants import MICROSECOND
 from quant_mlops.pipeline import StrategyContext, build_snapshot
+from quant_mlops.registry.comparisons import record_comparison
+from quant_mlops.registry.deployments import promote
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.training_runs import (
     TrainingRun,
@@ -22,17 +24,14 @@ from quant_mlops.registry.training_runs import (
     completed_model,
     training_run,
 )
-from quant_mlops.serving.live_models import ModelLoader, ServedModel
+from quant_mlops.registry.trials import deflated_sharpe
 from quant_mlops.training.code_version import code_version, library_versions
-from quant_mlops.training.comparison import Comparison, compare_models
-from quant_mlops.training.decision_features import features_as_known
-from quant_mlops.training.evaluation import daily_information_coefficients
+from quant_mlops.training.comparison import Comparison
 from quant_mlops.training.fitting import TrainedModel, fit_model, training_key
 from quant_mlops.training.learners import LearnerConfig
 from quant_mlops.training.look_ahead import refuse_look_ahead
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.snapshot_files import Snapshot, read_snapshot
-from quant_mlops.training.splits import split_sessions
 
 SELECTION_METRIC = "ic_mean_val"
 TRAINER = "quant_mlops retraining"
@@ -140,9 +139,12 @@ def decide(
         reason = f"first model of the strategy, best of {len(models)} on the validation split"
         wins = True
     else:
-        comparison = _compare(context, snapshot, champion.model_id, candidate.model.model_id)
+        comparison = compare_on_snapshot(
+            context, snapshot, champion=champion.model_id, challenger=candidate.model.model_id
+        )
         reason, wins = comparison.reason, comparison.promoted
     promoted = wins and may_promote
+    status = "promoted" if promoted else "rejected" if may_promote else "prepared"
     evidence: dict[str, Any] = {
         "candidates": {
             m.model.label: {SELECTION_METRIC: m.metrics.get(SELECTION_METRIC)} for m in models
@@ -151,26 +153,36 @@ def decide(
         "snapshot": snapshot.fingerprint,
         "request_id": None if request is None else request.request_id,
     }
-    if promoted:
-        context.registry.promote(
-            candidate.model.name,
-            candidate.model.version,
-            strategy.name,
-            by=TRAINER if request is None else request.requested_by,
+    # One transaction: no promotion without its evidence, no verdict on what did not happen.
+    with context.database.transaction() as connection:
+        record_comparison(
+            connection,
+            strategy_id=strategy.name,
+            champion_id=None if champion is None else champion.model_id,
+            challenger_id=candidate.model.model_id,
+            snapshot_id=snapshot.snapshot_id,
+            as_of=as_of,
+            promoted=promoted,
             reason=reason,
-            effective_from=as_of,
-            evidence=evidence,
+            evidence={**evidence, "status": status},
         )
-    status = "promoted" if promoted else "rejected" if may_promote else "prepared"
-    if request is not None:
-        verdict = {**evidence, "candidate": candidate.model.label, "reason": reason}
-        with context.database.transaction() as connection:
+        if promoted:
+            promote(
+                connection,
+                model_id=candidate.model.model_id,
+                strategy_id=strategy.name,
+                by=TRAINER if request is None else request.requested_by,
+                reason=reason,
+                effective_from=as_of,
+                evidence=evidence,
+            )
+        if request is not None:
             finish_request(
                 connection,
                 request.request_id,
                 status=status,
                 model_id=candidate.model.model_id,
-                verdict=verdict,
+                verdict={**evidence, "candidate": candidate.model.label, "reason": reason},
             )
     return RetrainOutcome(snapshot, models, candidate, comparison, promoted, status, reason)
 
@@ -179,7 +191,7 @@ def _train_one(
     context: StrategyContext, snapshot: Snapshot, table: pa.Table, config: LearnerConfig
 ) -> RegisteredModel:
     strategy = context.strategy
-    key = training_key(snapshot.fingerprint, config, strategy.split_sizes)
+    key = training_key(snapshot.fingerprint, config, strategy.split_sizes, folds=strategy.folds)
     run = TrainingRun(
         training_key=key,
         params=json.loads(json.dumps(config.params)),
@@ -204,6 +216,7 @@ def _train_one(
                     config=config,
                     sizes=strategy.split_sizes,
                     evaluation=strategy.evaluation,
+                    folds=strategy.folds,
                 )
                 found = _register(context, snapshot, trained, run_id)
     model = context.registry.get_model_by_id(found)
@@ -213,7 +226,10 @@ def _train_one(
 def _register(
     context: StrategyContext, snapshot: Snapshot, trained: TrainedModel, run_id: Any
 ) -> Any:
-    """Enter model, metrics, artifacts, profiles and the run's end, all of them or none."""
+    """Enter model, metrics, artifacts, profiles and the run's end, all of them or none.
+
+    With them goes the Sharpe ratio deflated by the trials there are by now.
+    """
     strategy, registry = context.strategy, context.registry
     with context.database.transaction() as connection:
         model_id = registry.register_model(
@@ -230,56 +246,10 @@ def _register(
         for name, data in trained.artifacts.items():
             registry.store_artifact(model_id, data, name, connection=connection)
         store_profiles(connection, model_id, trained.profiles, versions=snapshot.feature_versions)
-        complete_run(connection, run_id, model_id=model_id)
+        # Labels reach a horizon beyond the last session that was fitted to.
+        known = context.calendar.next(trained.last_fitted, strategy.horizon)
+        complete_run(connection, run_id, model_id=model_id, trained_until=known)
+        # Last, so that the model counts itself among the trials.
+        deflated = deflated_sharpe(connection, model_id)
+        registry.log_metrics(model_id, deflated.metrics(), "backtest", connection=connection)
     return model_id
-
-
-def _compare(
-    context: StrategyContext, snapshot: Snapshot, champion: Any, challenger: Any
-) -> Comparison:
-    """Compare two models on the test split of a snapshot, which neither was trained on."""
-    strategy = context.strategy
-    table = _test_split(context, read_snapshot(snapshot))
-    loader = ModelLoader(context.registry)
-    series = []
-    for model_id in (champion, challenger):
-        model = loader.load(model_id)
-        rows = training_rows(_with_features(context, snapshot, table, model), list(model.features))
-        complete = np.asarray(np.isfinite(rows.features).all(axis=1))
-        signals = np.full(len(rows.label), np.nan)
-        signals[complete] = model.predict(rows.features[complete])
-        series.append(daily_information_coefficients(rows, signals, strategy.evaluation))
-    return compare_models(
-        series[0],
-        series[1],
-        lag=strategy.horizon - 1,
-        gate=strategy.promotion_gate,
-    )
-
-
-def _test_split(context: StrategyContext, table: pa.Table) -> pa.Table:
-    session = table["session"].to_numpy().astype("datetime64[D]")
-    splits = split_sessions(
-        np.unique(session), context.strategy.split_sizes, horizon=context.strategy.horizon
-    )
-    return table.filter(pa.array(np.isin(session, splits.test)))
-
-
-def _with_features(
-    context: StrategyContext, snapshot: Snapshot, table: pa.Table, model: ServedModel
-) -> pa.Table:
-    """Return the rows with the versions of features that a model was trained on.
-
-    A champion may be older than the strategy's present features: what the snapshot does not hold
-    in its version is looked up as it was known at each decision.
-    """
-    held = snapshot.feature_versions
-    others = {n: version for n, version in model.features.items() if held.get(n) != version}
-    if not others:
-        return table
-    spine = pa.table({"entity_key": table["entity_key"], "time": table["decision_time"]})
-    known = features_as_known(context.store, spine, others, knowledge_time=snapshot.knowledge_time)
-    table = table.drop_columns([name for name in others if name in table.column_names])
-    for name in others:
-        table = table.append_column(name, known[name])
-    return table

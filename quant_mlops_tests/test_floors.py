@@ -32,6 +32,7 @@ ROOMS = [
     "demonstration",
     "pipeline",
     "audits",
+    "champion_challenger",
     "retraining",
     "reporting",
     "orchestration",

@@ -11,18 +11,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from quant_mlops import pipeline, retraining
+from quant_mlops import champion_challenger, pipeline, retraining
 from quant_mlops.alerts import response
 from quant_mlops.alerts.retraining import open_request, request_retrain
 from quant_mlops.alerts.states import current_state
+from quant_mlops.champion_challenger import compare_on_snapshot
 from quant_mlops.database import Database
 from quant_mlops.database.migrations import migrate
 from quant_mlops.errors import EmptySnapshotError, MarketDataError
+from quant_mlops.instants import MICROSECOND
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.pipeline import StrategyContext
+from quant_mlops.registry.comparisons import list_comparisons
+from quant_mlops.registry.training_runs import trained_until
+from quant_mlops.registry.trials import deflated_sharpe
 from quant_mlops.settings import Settings
+from quant_mlops.statistics import expected_maximum_sharpe, probabilistic_sharpe_from_moments
 from quant_mlops.strategy import read_strategy
 from quant_mlops.training.comparison import compare_models
+from quant_mlops.training.matrices import training_rows
+from quant_mlops.training.out_of_sample import walk_forward_metrics
+from quant_mlops.training.snapshot_files import find_snapshot, read_snapshot
+from quant_mlops.training.splits import split_sessions
 
 SESSIONS, MONITORED, CHUNK = 700, 128, 32
 GAP = (630, 633)
@@ -57,7 +67,7 @@ min_probability = 0.5
 NOT_CONTENT = {
     "recorded_at", "created_at", "started_at", "finished_at", "evaluated_at", "registered_at",
     "applied_at", "believed_until", "id", "artifact_id", "run_id", "deployment_id", "state_id",
-    "alert_id", "request_id", "coalesced_into", "delivery_id",
+    "alert_id", "request_id", "coalesced_into", "delivery_id", "comparison_id",
 }  # fmt: skip
 PATHS = {"uri", "artifact_path"}
 Tables = dict[str, list[str]]
@@ -359,6 +369,124 @@ def test_a_decision_taken_again_comes_out_the_same(
     assert counts(context.database) == before
 
 
+def test_each_decision_is_kept_with_its_evidence_and_each_promotion_has_one(
+    ran: tuple[StrategyContext, list[str]],
+) -> None:
+    context, done = ran
+    verdicts = list_comparisons(context.database, "small")
+    assert len(verdicts) == 1 + sum(step.startswith("retraining") for step in done)
+    assert [(v.challenger_id, v.as_of, v.reason) for v in verdicts if v.promoted] == [
+        (d.model_id, d.live_from, d.reason) for d in context.registry.deployments("small")
+    ]
+    first, *others = verdicts
+    assert (first.champion_id, first.evidence["comparison"]) == (None, None)
+    for verdict in others:
+        live = context.registry.live_model("small", verdict.as_of - MICROSECOND)
+        assert live is not None
+        assert verdict.champion_id == live.model_id
+        snapshot = find_snapshot(context.database, verdict.snapshot_id)
+        again = compare_on_snapshot(
+            context, snapshot, champion=live.model_id, challenger=verdict.challenger_id
+        )
+        assert again.to_json() == verdict.evidence["comparison"]
+        assert again.returns is not None
+        assert again.returns.sessions > 0
+        # Sizes of splits that stay keep a champion from what it is compared on.
+        assert again.sessions_champion_saw == 0
+        assert again.last_session == snapshot.last_session
+
+
+def test_a_model_knows_the_trials_of_the_time_when_it_was_registered(
+    ran: tuple[StrategyContext, list[str]],
+) -> None:
+    registry, database = ran[0].registry, ran[0].database
+    models = sorted(registry.list_models(strategy_type="small"), key=lambda m: m.created_at)
+    ratios: list[float] = []
+    for model in models:
+        metrics = registry.get_metrics(model.model_id)
+        if "sharpe_ratio_backtest" in metrics:
+            ratios.append(metrics["sharpe_ratio_backtest"])
+        assert metrics["trials_backtest"] == len(ratios)
+        if "sharpe_ratio_backtest" not in metrics:
+            assert "deflated_sharpe_backtest" not in metrics
+            continue
+        variance = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
+        assert metrics["deflated_sharpe_backtest"] == pytest.approx(
+            probabilistic_sharpe_from_moments(
+                ratios[-1] / 252**0.5,
+                benchmark=expected_maximum_sharpe(len(ratios), variance) / 252**0.5,
+                observations=int(metrics["sessions_backtest"]),
+                skewness=metrics["sharpe_skewness_backtest"],
+                kurtosis=metrics["sharpe_kurtosis_backtest"],
+            )
+        )
+    assert len(ratios) > 3
+    first = registry.get_metrics(models[0].model_id)
+    assert first["deflated_sharpe_backtest"] == pytest.approx(
+        first["probabilistic_sharpe_backtest"]
+    )
+    with database.transaction() as connection:
+        today = deflated_sharpe(connection, models[0].model_id)
+    assert today.trials.trials == len(ratios)
+    assert today.deflated_sharpe < first["deflated_sharpe_backtest"]
+
+
+def test_a_champion_that_has_seen_what_it_is_compared_on_is_told(
+    started: StrategyContext, days: list[date], open_context: OpenContext
+) -> None:
+    # With three sessions to test it is fitted to most of the fifteen that it is compared on.
+    short = open_context(started.database, **{"test_sessions = 15": "test_sessions = 3"})
+    as_of = pipeline.evaluation_time(short, days[SESSIONS - MONITORED + 30])
+    outcome = retraining.retrain(short, as_of=as_of)
+    champion = outcome.candidate.model
+    if not outcome.promoted:
+        short.registry.promote(
+            champion.name, champion.version, "small", by="ann", reason="t", effective_from=as_of
+        )
+    rows = training_rows(read_snapshot(outcome.snapshot), list(outcome.snapshot.features))
+    splits = split_sessions(rows.sessions, short.strategy.split_sizes, horizon=3)
+    until = short.calendar.next(splits.val[-1].item(), 3)
+    assert trained_until(short.database, champion.model_id) == until
+    later = pipeline.evaluation_time(started, days[SESSIONS - MONITORED + 32])
+    compared = retraining.retrain(started, as_of=later).comparison
+    assert compared is not None
+    assert compared.first_session is not None
+    judged = started.calendar.sessions(compared.first_session, compared.last_session)
+    assert len(judged) == 15
+    assert compared.sessions_champion_saw == sum(day <= until for day in judged.tolist()) > 5
+    (verdict,) = [v for v in list_comparisons(started.database, "small") if v.as_of == later]
+    assert verdict.evidence["comparison"]["champion_trained_until"] == until.isoformat()
+
+
+def test_walking_forward_is_logged_with_the_backtest_and_only_when_asked_for(
+    started: StrategyContext, days: list[date], open_context: OpenContext
+) -> None:
+    ridge = '[[training.learners]]\nname = "ridge"'
+    walk = f"[training.walk_forward]\nfolds = 2\ntest_sessions = 12\n{ridge}"
+    walking = open_context(started.database, **{ridge: walk})
+    as_of = pipeline.evaluation_time(walking, walking.strategy.first_partition)
+    snapshot = pipeline.build_snapshot(walking, as_of)
+    plain = retraining.train_models(started, snapshot)
+    assert not any(model.trained_now for model in plain)
+    walked = retraining.train_models(walking, snapshot)
+    for before, after, config in zip(plain, walked, walking.strategy.learners, strict=True):
+        assert after.trained_now
+        assert walking.strategy.folds is not None
+        expected = walk_forward_metrics(
+            read_snapshot(snapshot), list(snapshot.features), config=config,
+            sizes=walking.strategy.folds, evaluation=walking.strategy.evaluation,
+        )  # fmt: skip
+        logged = {
+            f"{name}_backtest": value for name, value in expected.items() if np.isfinite(value)
+        }
+        assert logged["walk_forward_ic_sessions_backtest"] > 0
+        # Each training is a trial, also one of the same recipe.
+        counted = {"trials_backtest", "deflated_sharpe_backtest"}
+        assert {k: v for k, v in after.metrics.items() if k not in counted} == pytest.approx(
+            {k: v for k, v in before.metrics.items() if k not in counted} | logged
+        )
+
+
 def test_a_champion_with_other_features_is_compared_on_its_own(
     started: StrategyContext,
     days: list[date],
@@ -371,7 +499,7 @@ def test_a_champion_with_other_features_is_compared_on_its_own(
         compared.append(champion)
         return compare_models(champion, challenger, **options)
 
-    monkeypatch.setattr(retraining, "compare_models", compare)
+    monkeypatch.setattr(champion_challenger, "compare_models", compare)
     never = {"min_probability = 0.5": "min_probability = 1.0"}
     names = {'"ret_5d", "vol_20d", "reversal_1d"': '"vol_20d", "zscore_20d"'}
     as_of = pipeline.evaluation_time(started, days[SESSIONS - MONITORED + 40])

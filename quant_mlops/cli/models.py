@@ -7,6 +7,7 @@ from datetime import datetime
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
+from quant_mlops.cli.verdicts import verdicts
 from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
 from quant_mlops.errors import ModelNotFoundError
 from quant_mlops.registry.records import Deployment
@@ -18,6 +19,9 @@ METRICS_SHOWN = ("ic_mean_val", "ic_mean_test", "ic_mean_se_test", "sharpe_ratio
 @click.group(epilog="Example: quant-mlops models list")
 def models() -> None:
     """Look at models, and say which one is live."""
+
+
+models.add_command(verdicts)
 
 
 @models.command("list", epilog="Example: quant-mlops models list --json")

@@ -67,9 +67,29 @@ def training_run(database: Database, run: TrainingRun) -> Iterator[UUID]:
             connection.execute(query("unlock_training_key"), [run.training_key])
 
 
-def complete_run(connection: psycopg.Connection[TupleRow], run_id: UUID, *, model_id: UUID) -> None:
-    """Mark a run as completed, in the transaction that registers its model."""
-    connection.execute(query("complete_training_run"), [model_id, run_id])
+def complete_run(
+    connection: psycopg.Connection[TupleRow],
+    run_id: UUID,
+    *,
+    model_id: UUID,
+    trained_until: date | None = None,
+) -> None:
+    """Mark a run as completed, in the transaction that registers its model.
+
+    Parameters
+    ----------
+    trained_until : date, optional
+        Last session whose close decided anything about the weights. Left out, it cannot be told
+        later whether the model is compared on what it has learnt.
+    """
+    parameters = {"model_id": model_id, "run_id": run_id, "trained_until": trained_until}
+    connection.execute(query("complete_training_run"), parameters)
+
+
+def trained_until(database: Database, model_id: UUID) -> date | None:
+    """Return the last session whose close a model's fit knew, None if that was not recorded."""
+    row = database.fetch_one(query("select_trained_until"), [model_id])
+    return None if row is None else row[0]
 
 
 def completed_model(database: Database, training_key: str) -> UUID | None:

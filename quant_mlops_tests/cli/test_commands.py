@@ -40,6 +40,7 @@ READING = [
     ["models", "live"],
     ["models", "live", "--at", "2021-06-30"],
     ["models", "show", "small_ridge"],
+    ["models", "verdicts"],
     ["report"],
     ["snapshot", "list"],
 ]
