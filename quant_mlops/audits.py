@@ -57,6 +57,7 @@ def leakage_audit(strategy: StrategyContext, first: date, last: date) -> list[Fe
             first=first,
             last=last,
             knowledge_time=now,
+            universe=strategy.strategy.universe_name,
         ),
     )
     spine = content.table.select(["entity_key", "decision_time", "label"])

@@ -8,6 +8,7 @@ QuantMlopsError
 |     |__EditedMigrationError    a migration that was already applied has changed since
 |__MarketDataError
 |  |__PriceFileError             a price file cannot be read as prices
+|  |__MembershipFileError        a file cannot be read as spells of membership in an index
 |  |__NotASessionError           a date is not a session of the exchange
 |__FeatureStoreError
 |  |__ConflictingValueError      two values for one key and one ingest time
@@ -65,6 +66,10 @@ class MarketDataError(QuantMlopsError):
 
 class PriceFileError(MarketDataError):
     """A price file cannot be read as prices."""
+
+
+class MembershipFileError(MarketDataError):
+    """A file cannot be read as spells of membership in an index."""
 
 
 class NotASessionError(MarketDataError):

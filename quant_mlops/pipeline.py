@@ -26,6 +26,8 @@ from quant_mlops.features.store import FeatureStore
 from quant_mlops.instants import EPOCH
 from quant_mlops.market.bundled import sample_prices
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.membership import MembershipsWritten, write_memberships
+from quant_mlops.market.membership_files import read_membership_file
 from quant_mlops.market.price_bars import BarsWritten, write_bars
 from quant_mlops.market.price_files import PriceBatch, read_price_file
 from quant_mlops.market.quarantine import write_quarantine
@@ -102,11 +104,12 @@ class StrategyContext:
 
 @dataclass(frozen=True)
 class PricesIngested:
-    """What one load of a strategy's price file did."""
+    """What one load of a strategy's files did; `memberships` is None where it names no file."""
 
     batch: PriceBatch
     written: BarsWritten
     quarantine: Path | None
+    memberships: MembershipsWritten | None
 
 
 def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIngested:
@@ -114,9 +117,11 @@ def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIn
 
     Restatements of earlier sessions that became known since the session before the range are
     part of it. The whole file is read and checked each time; what is rejected or flagged goes to
-    a file in the reports folder.
+    a file in the reports folder. The membership file of the strategy's universe, if it names
+    one, is loaded whole.
     """
     strategy = context.strategy
+    memberships = _ingest_memberships(context)
     with price_file(strategy) as path:
         batch = read_price_file(
             path, calendar=context.calendar, availability_lag=strategy.availability_lag
@@ -125,7 +130,18 @@ def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIn
     written = write_bars(context.database, batch.bars.filter(wanted), source=batch.source)
     if written.stored >= BULK_ROWS:
         context.database.execute("ANALYZE price_bars")
-    return PricesIngested(batch, written, write_quarantine(batch, context.settings.reports_folder))
+    quarantine = write_quarantine(batch, context.settings.reports_folder)
+    return PricesIngested(batch, written, quarantine, memberships)
+
+
+def _ingest_memberships(context: StrategyContext) -> MembershipsWritten | None:
+    universe = context.strategy.universe
+    if universe is None or universe.file is None:
+        return None
+    found = read_membership_file(Path(universe.file).expanduser(), calendar=context.calendar)
+    return write_memberships(
+        context.database, found.rows, universe=universe.name, source=found.source
+    )
 
 
 def _bars_of(bars: pa.Table, context: StrategyContext, first: date, last: date) -> pa.Array:
@@ -250,6 +266,7 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
         first=first,
         last=last,
         knowledge_time=as_of,
+        universe=strategy.universe_name,
     )
     return store_snapshot(
         context.database,
@@ -274,6 +291,7 @@ def make_predictions(context: StrategyContext, first: date, last: date) -> Predi
         strategy_id=context.strategy.name,
         sessions=sessions,
         knowledge_time=evaluation_time(context, sessions[-1].item()),
+        universe=context.strategy.universe_name,
     )
 
 
@@ -299,6 +317,7 @@ def measure_feature_drift(context: StrategyContext, first: date, last: date) -> 
         sessions=context.monitored_sessions(first, last),
         window=context.strategy.monitoring.psi_window_sessions,
         evaluation_lag=context.strategy.evaluation_lag,
+        universe=context.strategy.universe_name,
     )
 
 

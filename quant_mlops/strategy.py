@@ -48,6 +48,13 @@ class PriceSettings(_Section):
     availability_lag_minutes: int = Field(default=15, ge=0)
 
 
+class UniverseSettings(_Section):
+    """The index whose members are traded; `file` is loaded together with the prices."""
+
+    name: str = Field(min_length=1)
+    file: str | None = None
+
+
 class FeatureSettings(_Section):
     """Which features the model learns from, and the module that defines them."""
 
@@ -156,6 +163,7 @@ class Strategy(_Section):
     calendar: str = "XNYS"
     horizon: int = Field(gt=0)
     prices: PriceSettings
+    universe: UniverseSettings | None = None
     features: FeatureSettings
     training: TrainingSettings
     portfolio: PortfolioSettings = PortfolioSettings()
@@ -251,6 +259,11 @@ class Strategy(_Section):
     def availability_lag(self) -> timedelta:
         """After the close, when a price is taken to be known if its source does not say."""
         return timedelta(minutes=self.prices.availability_lag_minutes)
+
+    @property
+    def universe_name(self) -> str | None:
+        """The index whose members are traded; None where it is every ticker with a price."""
+        return None if self.universe is None else self.universe.name
 
     @property
     def alert_config(self) -> AlertConfig:

@@ -21,18 +21,16 @@ def check_strategy(strategy: Strategy) -> None:
     Raises
     ------
     StrategyError
-        Its exchange, its features, its price file, its windows or a learner cannot be used; the
+        Its exchange, its features, a file it names, its windows or a learner cannot be used; the
         strategy and the first problem are named.
     """
     try:
         _ = strategy.first_partition
         _ = strategy.definitions
         if strategy.prices.file != BUNDLED_SAMPLE:
-            path = Path(strategy.prices.file).expanduser()
-            if not path.is_file():
-                raise StrategyError(
-                    f"prices.file {path.absolute()} is not there; correct it or put the file there"
-                )
+            _find_file("prices.file", strategy.prices.file)
+        if strategy.universe is not None and strategy.universe.file is not None:
+            _find_file("universe.file", strategy.universe.file)
         window = np.arange(strategy.training.window_sessions).astype("datetime64[D]")
         split_sessions(window, strategy.split_sizes, horizon=strategy.horizon)
         if strategy.folds is not None:
@@ -42,6 +40,14 @@ def check_strategy(strategy: Strategy) -> None:
     except QuantMlopsError as error:
         prefix = f"strategy {strategy.name}: "
         raise StrategyError(f"{prefix}{str(error).removeprefix(prefix)}") from error
+
+
+def _find_file(key: str, name: str) -> None:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise StrategyError(
+            f"{key} {path.absolute()} is not there; correct it or put the file there"
+        )
 
 
 def _try_learner(config: LearnerConfig) -> None:

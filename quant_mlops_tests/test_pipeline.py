@@ -41,6 +41,9 @@ name = "small"
 horizon = 3
 [prices]
 file = "{prices}"
+[universe]
+name = "twelve"
+file = "{members}"
 [features]
 names = ["ret_5d", "vol_20d", "reversal_1d"]
 [training]
@@ -100,6 +103,9 @@ def price_file(tmp_path_factory: pytest.TempPathFactory, days: list[date]) -> Pa
                 lines.append(f"{day},T{n:02d},{price:.6f}")
     path = tmp_path_factory.mktemp("prices") / "prices.csv"
     path.write_text("\n".join(lines) + "\n", "utf-8")
+    members = [f"T{n:02d},{days[0]}," for n in range(12)]
+    text = "\n".join(["ticker,start_date,end_date", *members])
+    path.with_name("members.csv").write_text(text, "utf-8")
     return path
 
 
@@ -113,7 +119,11 @@ def open_context(
     folder = tmp_path_factory.mktemp("homes")
 
     def open_context(database: Database, **edits: str) -> StrategyContext:
-        text = STRATEGY.format(prices=price_file, first=days[SESSIONS - MONITORED])
+        text = STRATEGY.format(
+            prices=price_file,
+            members=price_file.with_name("members.csv"),
+            first=days[SESSIONS - MONITORED],
+        )
         for before, after in edits.items():
             text = text.replace(before, after)
         (folder / "small.toml").write_text(text, "utf-8")

@@ -72,6 +72,18 @@ def test_a_file_becomes_what_the_domain_asks_for(tmp_path: Path) -> None:
     (learner,) = strategy.learners
     assert (learner.name, learner.params, learner.seed) == ("ridge", {"penalties": [0.1]}, 7)
     assert strategy.model_name("ridge") == "mine_ridge"
+    assert strategy.universe_name is None
+
+
+def test_a_strategy_may_name_an_index_and_the_file_of_its_members(tmp_path: Path) -> None:
+    strategy = read_strategy(write(tmp_path, f'{GOOD}[universe]\nname = "sp500"\n'))
+    assert (strategy.universe_name, strategy.universe.file) == ("sp500", None)
+    check_strategy(strategy)
+    strategy = read_strategy(
+        write(tmp_path, f'{GOOD}[universe]\nname = "sp500"\nfile = "absent.csv"\n')
+    )
+    with pytest.raises(StrategyError, match=r"universe\.file .*absent\.csv is not there"):
+        check_strategy(strategy)
 
 
 def test_learners_walk_forward_only_where_the_file_says_so(tmp_path: Path) -> None:
@@ -113,6 +125,9 @@ def test_the_gate_asks_for_returns_only_where_the_file_says_so(tmp_path: Path) -
         ("penalties = [0.1]", "since = 2021-01-04", "training.learners.0.params"),
         ('name = "ridge"', 'name = "oracle"', "training.learners"),
         ("ic_warning = 0.03", "ic_warn = 0.03", "rules.ic_warn"),
+        ("[rules]", '[universe]\nname = ""\n[rules]', "universe.name"),
+        ("[rules]", '[universe]\nfile = "a.csv"\n[rules]', "universe.name"),
+        ("[rules]", '[universe]\nindex = "sp500"\n[rules]', "universe.index"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_key(

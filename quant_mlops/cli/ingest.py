@@ -1,4 +1,4 @@
-"""`quant-mlops ingest`: prices from files."""
+"""`quant-mlops ingest`: prices and members of an index from files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import open_workspace
 from quant_mlops.market.calendar import trading_calendar
+from quant_mlops.market.membership import write_memberships
+from quant_mlops.market.membership_files import read_membership_file
 from quant_mlops.market.price_bars import write_bars
 from quant_mlops.market.price_checks import describe_defects
 from quant_mlops.market.price_files import read_price_file
@@ -67,6 +69,41 @@ def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
                 [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
             )
         for note in batch.notes:
+            say(f"note: {note}")
+
+    emit(document, as_json=as_json, show=show)
+
+
+@ingest.command(epilog="Example: quant-mlops ingest universe sp500.csv --name sp500")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name of the index, as strategies give it.")
+@click.option("--calendar", default="XNYS", show_default=True, help="Exchange of the index.")
+@json_option
+def universe(file: Path, name: str, calendar: str, as_json: bool) -> None:
+    """Check a file of index members and store what is new of it, all or nothing.
+
+    CSV or Parquet: ticker, start_date, end_date[, known_at]. The end is the last day of
+    membership, and empty for a member of today. Without known_at a start counts as known from
+    its day on, and an end from the day after it on.
+    """
+    found = read_membership_file(file, calendar=trading_calendar(calendar))
+    with open_workspace() as (_, access):
+        written = write_memberships(access.database, found.rows, universe=name, source=found.source)
+    document = {
+        "source": found.source,
+        "sha256": found.sha256,
+        "universe": name,
+        "lines": found.lines,
+        "spells": found.spells,
+        "rows": written.offered,
+        "stored": written.stored,
+        "repeated": written.offered - written.stored,
+        "notes": list(found.notes),
+    }
+
+    def show() -> None:
+        print_pairs([(k, v) for k, v in document.items() if k != "notes"])
+        for note in found.notes:
             say(f"note: {note}")
 
     emit(document, as_json=as_json, show=show)

@@ -48,6 +48,7 @@ def write_feature_drift(
     sessions: Sessions,
     window: int,
     evaluation_lag: timedelta,
+    universe: str | None = None,
 ) -> DriftWritten:
     """Store for each session and feature the PSI of the last `window` sessions.
 
@@ -67,6 +68,9 @@ def write_feature_drift(
         without any drift in 9 of 10 checks.
     evaluation_lag : timedelta
         After the close, when a session is evaluated.
+    universe : str, optional
+        Index whose members alone count. Another than the model is served would have changes of
+        membership pass for drift.
     """
     live = live_models_by_session(registry, calendar, strategy_id=strategy_id, sessions=sessions)
     loader = ModelLoader(registry)
@@ -80,7 +84,7 @@ def write_feature_drift(
         profiles = _profiles(store.database, model)
         inputs = decision_inputs(
             store, calendar, reach, model.features,
-            knowledge_time=from_microseconds(int(evaluated)),
+            knowledge_time=from_microseconds(int(evaluated)), universe=universe,
         )  # fmt: skip
         day = np.searchsorted(reach, inputs.table["session"].to_numpy().astype("datetime64[D]"))
         matrix = inputs.matrix()

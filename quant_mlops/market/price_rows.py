@@ -137,7 +137,7 @@ def place_rows(
     event_time = np.full(len(session), np.datetime64("NaT"), dtype="datetime64[us]")
     event_time[is_session] = calendar.closes(session[is_session]).astype("datetime64[us]")
     lag = np.timedelta64(availability_lag // timedelta(microseconds=1), "us")
-    ticker, tickers = _tickers(cells["ticker"])
+    ticker, tickers = code_tickers(cells["ticker"])
     given, unreadable = {}, {}
     for name in NUMBERS:
         if name in cells:
@@ -181,7 +181,7 @@ def _usable(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _tickers(column: pa.Array) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def code_tickers(column: pa.Array) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Code the tickers in sorted order; only an empty cell is missing, since NA is a ticker."""
     text = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
     encoded = pc.dictionary_encode(pc.if_else(pc.equal(text, ""), None, text))

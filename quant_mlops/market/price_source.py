@@ -78,7 +78,7 @@ def read_source(path: Path) -> SourceTable:
 
 def _ending(path: Path) -> str:
     if path.is_dir():
-        raise PriceFileError(f"{path} is a folder; name one price file ({ALLOWED})")
+        raise PriceFileError(f"{path} is a folder; name one file ({ALLOWED})")
     if not path.exists():
         raise PriceFileError(f"there is no file {path}; check the name and the working directory")
     for ending in ENDINGS:
@@ -86,7 +86,7 @@ def _ending(path: Path) -> str:
             return ending
     raise PriceFileError(
         f"{path.name} has {f'the ending {path.suffix}' if path.suffix else 'no ending'}, so how to "
-        f"read it is not known; {ALLOWED}: export the prices as one of them"
+        f"read it is not known; {ALLOWED}: export it as one of them"
     )
 
 
@@ -223,7 +223,7 @@ def _blank_rows(table: pa.Table) -> NDArray[np.bool_]:
 
 def _refuse_no_rows(name: str, rows: int) -> None:
     if rows == 0:
-        raise PriceFileError(f"{name} has column names and no rows; export it again with prices")
+        raise PriceFileError(f"{name} has column names and no rows; export it again with its rows")
 
 
 def _first_line(error: Exception) -> str:

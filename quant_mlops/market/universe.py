@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -13,8 +14,26 @@ from quant_mlops.database.binary_copy import stream_arrays
 from quant_mlops.database.queries import query
 from quant_mlops.instants import to_microseconds
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.membership import members_as_known
 
 INSTANT = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class DecisionSpine:
+    """The decisions of some sessions.
+
+    Attributes
+    ----------
+    table : pyarrow.Table
+        `session, entity_key, time`, sorted by session and entity; `time` is the open of the
+        session, at which the decision is taken.
+    outside_universe : int
+        Rows left out since their ticker, which could be traded, was no member of the universe.
+    """
+
+    table: pa.Table
+    outside_universe: int
 
 
 def decision_spine(
@@ -23,11 +42,12 @@ def decision_spine(
     sessions: npt.NDArray[np.datetime64],
     *,
     knowledge_time: datetime,
-) -> pa.Table:
+    universe: str | None = None,
+) -> DecisionSpine:
     """Return one row for each session and each ticker in the universe of that session.
 
     A ticker is in the universe of a session if a bar of the session before it was known when
-    the session opened.
+    the session opened, and if it was then known to be a member of the index on that day.
 
     Parameters
     ----------
@@ -36,13 +56,15 @@ def decision_spine(
     sessions : ndarray of datetime64[D]
         Distinct and ascending.
     knowledge_time : datetime
-        Aware; bars known only later are treated as not written.
+        Aware; bars and memberships known only later are treated as not written.
+    universe : str, optional
+        Name of the index. Without one every ticker with a bar is in: where prices were collected
+        for the members of today, results then know in advance who would survive.
 
-    Returns
-    -------
-    pyarrow.Table
-        `session, entity_key, time`, sorted by session and entity; `time` is the open of the
-        session, at which the decision is taken.
+    Raises
+    ------
+    MarketDataError
+        Nothing is stored of a universe of that name.
     """
     opens = calendar.opens(sessions)
     tickers, members = (
@@ -50,17 +72,45 @@ def decision_spine(
         if len(sessions)
         else ([], np.zeros((0, 0), dtype=np.bool_))
     )
+    outside = 0
+    if universe is not None and len(sessions):
+        belongs = _belong(
+            database, universe, tickers,
+            sessions=sessions, opens=opens, knowledge_time=knowledge_time,
+        )  # fmt: skip
+        outside = int((members & ~belongs).sum())
+        members = members & belongs
     row, column = np.nonzero(members)
     entities = pa.DictionaryArray.from_arrays(
         pa.array(column.astype(np.int32)), pa.array(tickers, pa.string())
     )
-    return pa.table(
+    table = pa.table(
         {
             "session": pa.array(sessions[row]).cast(pa.date32()),
             "entity_key": entities.cast(pa.string()),
             "time": pa.array(opens[row]).cast(INSTANT),
         }
     )
+    return DecisionSpine(table, outside)
+
+
+def _belong(
+    database: Database,
+    universe: str,
+    tickers: list[str],
+    *,
+    sessions: npt.NDArray[np.datetime64],
+    opens: npt.NDArray[np.int64],
+    knowledge_time: datetime,
+) -> npt.NDArray[np.bool_]:
+    """Tell for each session which of some tickers were known members of an index."""
+    found, members = members_as_known(
+        database, universe, sessions=sessions, opens=opens, knowledge_time=knowledge_time
+    )
+    place = {ticker: i for i, ticker in enumerate(found)}
+    # The last column is of those that never were.
+    strangers = np.zeros((len(sessions), 1), dtype=np.bool_)
+    return np.hstack([members, strangers])[:, [place.get(ticker, -1) for ticker in tickers]]
 
 
 def _members(

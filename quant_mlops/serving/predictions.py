@@ -69,10 +69,13 @@ def decision_inputs(
     features: dict[str, int],
     *,
     knowledge_time: datetime,
+    universe: str | None = None,
 ) -> DecisionInputs:
     """Return the features of every name in the universe at the open of each session."""
-    spine = decision_spine(store.database, calendar, sessions, knowledge_time=knowledge_time)
-    joined = features_as_known(store, spine, features, knowledge_time=knowledge_time)
+    spine = decision_spine(
+        store.database, calendar, sessions, knowledge_time=knowledge_time, universe=universe
+    )
+    joined = features_as_known(store, spine.table, features, knowledge_time=knowledge_time)
     return DecisionInputs(joined, tuple(features))
 
 
@@ -107,6 +110,7 @@ def predict_sessions(
     strategy_id: str,
     sessions: Sessions,
     knowledge_time: datetime,
+    universe: str | None = None,
 ) -> PredictionsWritten:
     """Predict for every session with the model live at its open, and store what is new.
 
@@ -120,6 +124,8 @@ def predict_sessions(
         Consecutive, ascending.
     knowledge_time : datetime
         Nothing known only later is used, whatever the session.
+    universe : str, optional
+        Index whose members alone are predicted; every name with a price by default.
     """
     live = live_models_by_session(registry, calendar, strategy_id=strategy_id, sessions=sessions)
     loader = ModelLoader(registry)
@@ -128,8 +134,9 @@ def predict_sessions(
         chosen = sessions[[m == model_id for m in live]]
         model = loader.load(model_id)
         inputs = decision_inputs(
-            store, calendar, chosen, model.features, knowledge_time=knowledge_time
-        )
+            store, calendar, chosen, model.features,
+            knowledge_time=knowledge_time, universe=universe,
+        )  # fmt: skip
         rows, missing = _predict(model, inputs, strategy_id)
         offered += rows.num_rows
         incomplete += missing

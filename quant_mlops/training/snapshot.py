@@ -50,7 +50,9 @@ class SnapshotDefinition:
     first, last : date
         Sessions of decision, both included.
     knowledge_time : datetime
-        Aware. No price, feature or label known only later enters.
+        Aware. No price, feature, label or membership known only later enters.
+    universe : str, optional
+        Index of which a stock must have been a known member; see `decision_spine`.
     vintage : {"as_known", "first", "latest"}
         Anything but the first makes a training set that sees the future, to be held against
         the one that does not.
@@ -61,11 +63,20 @@ class SnapshotDefinition:
     first: date
     last: date
     knowledge_time: datetime
+    universe: str | None = None
     vintage: Vintage = "as_known"
 
     def meaning(self) -> dict[str, Any]:
         """Return what decides the meaning of the columns, as the fingerprint takes it."""
-        return {"features": dict(self.features), "label": self.label.describe()}
+        return meaning(self.features, self.label.describe(), self.universe)
+
+
+def meaning(
+    features: Mapping[str, int], label: Mapping[str, Any], universe: str | None
+) -> dict[str, Any]:
+    """Return what decides the meaning of a training set's rows and columns."""
+    document: dict[str, Any] = {"features": dict(features), "label": dict(label)}
+    return document if universe is None else document | {"universe": universe}
 
 
 @dataclass(frozen=True)
@@ -182,7 +193,14 @@ def _collect_block(
         store.database, calendar, first=first, last=_reach(calendar, last, label.horizon),
         as_of=knowledge_time,
     )  # fmt: skip
-    spine = decision_spine(store.database, calendar, sessions, knowledge_time=knowledge_time)
+    decisions = decision_spine(
+        store.database,
+        calendar,
+        sessions,
+        knowledge_time=knowledge_time,
+        universe=definition.universe,
+    )
+    spine = decisions.table
     session, entity, priced = _places(spine, panel)
     labels, label_known_at = forward_returns(panel, label.horizon)
     next_returns, _ = forward_returns(panel, 1)
@@ -198,6 +216,8 @@ def _collect_block(
         "label without a price": int((~has_label & ~is_open).sum()),
         "feature missing": int((~complete).sum()),
     }
+    if definition.universe is not None:
+        left_out["not in the universe"] = decisions.outside_universe
     session, entity = session[has_label], entity[has_label]
     table = _with_labels(
         joined,

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.errors import SnapshotTamperedError, TrainingError
+from quant_mlops.training.snapshot import meaning
 from quant_mlops.training.snapshot_parquet import file_digest, file_fingerprint
 
 DATA_FILE = "data.parquet"
@@ -38,6 +39,7 @@ class Snapshot:
     left_out: dict[str, int]
     features: dict[str, Any]
     label: dict[str, Any]
+    universe: str | None
     uri: str
     file_sha256: str
     code_version: str
@@ -63,7 +65,7 @@ class Snapshot:
     @property
     def meaning(self) -> dict[str, Any]:
         """What decides the meaning of the columns, as the fingerprint takes it."""
-        return {"features": self.feature_versions, "label": self.label}
+        return meaning(self.feature_versions, self.label, self.universe)
 
     @property
     def feature_names(self) -> list[str]:
@@ -165,6 +167,7 @@ def _check_manifest(snapshot: Snapshot) -> None:
         "fingerprint": snapshot.fingerprint,
         "features": snapshot.features,
         "label": snapshot.label,
+        "universe": snapshot.universe,
         "row_count": snapshot.row_count,
     }
     try:

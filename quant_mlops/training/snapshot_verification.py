@@ -150,6 +150,7 @@ def definition_of(snapshot: Snapshot) -> SnapshotDefinition:
         first=snapshot.spine_first or snapshot.first_session,
         last=snapshot.spine_last or snapshot.last_session,
         knowledge_time=snapshot.knowledge_time,
+        universe=snapshot.universe,
     )
 
 

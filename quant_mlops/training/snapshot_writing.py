@@ -90,6 +90,7 @@ def store_snapshot(
         "left_out": Jsonb(written.left_out),
         "features": Jsonb(identity["features"]),
         "label": Jsonb(identity["label"]),
+        "universe": definition.universe,
         "uri": f"file://{target}",
         "file_sha256": file_digest(target / DATA_FILE),
         "code_version": code.label,
@@ -118,6 +119,7 @@ def _identity(
             for i, (name, version) in enumerate(definition.features.items())
         },
         "label": definition.label.describe(),
+        "universe": definition.universe,
         "row_count": written.row_count,
         "row_order": ["session", "entity_key"],
         "left_out": written.left_out,

@@ -88,7 +88,7 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
                 "snapshot_id": snapshot_id, "strategy_id": "momentum",
                 "fingerprint": snapshot_id.hex, "knowledge_time": datetime(2023, 7, 3, tzinfo=UTC),
                 "first_session": date(2023, 1, 3), "last_session": date(2023, 6, 30),
-                "spine_first": None, "spine_last": None,
+                "spine_first": None, "spine_last": None, "universe": None,
                 "row_count": 1, "left_out": Jsonb({}), "features": Jsonb(features),
                 "label": Jsonb({"horizon": 3, "calendar": "XNYS"}), "uri": "file:///nowhere",
                 "file_sha256": "0" * 64, "code_version": "test",

@@ -85,7 +85,7 @@ def test_the_universe_is_who_had_a_bar_of_the_session_before(
         calendar,
         np.array(asked, dtype="datetime64[D]"),
         knowledge_time=knowledge_time,
-    )
+    ).table
     assert [tuple(row.values()) for row in spine.to_pylist()] == expected
     assert spine.schema.names == ["session", "entity_key", "time"]
 
@@ -101,7 +101,7 @@ def test_a_bar_known_at_the_open_counts_and_one_known_a_microsecond_later_does_n
         calendar,
         np.array(sessions[1:2], dtype="datetime64[D]"),
         knowledge_time=late + timedelta(days=9),
-    )
+    ).table
     assert spine["entity_key"].to_pylist() == ["in"]
 
 
@@ -114,7 +114,7 @@ def test_without_bars_or_sessions_the_spine_is_empty(
         calendar,
         np.array(sessions[:count], dtype="datetime64[D]"),
         knowledge_time=calendar.close_time(sessions[-1]),
-    )
+    ).table
     assert spine.num_rows == 0
     assert spine.schema == pa.schema(
         [("session", pa.date32()), ("entity_key", pa.string()), ("time", INSTANT)]

@@ -127,6 +127,7 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
                 "last_session": date(2023, 9, 29),
                 "spine_first": None,
                 "spine_last": None,
+                "universe": None,
                 "row_count": 1,
                 "left_out": Jsonb({}),
                 "features": Jsonb(

@@ -13,6 +13,7 @@ import pytest
 
 from quant_mlops.database import Database
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.market.membership import MEMBERSHIP_SCHEMA, write_memberships
 from quant_mlops.training.code_version import CodeVersion
 from quant_mlops.training.label import LabelDefinition
 from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
@@ -35,6 +36,20 @@ def known_at(market: Any, instant_after: Callable[..., datetime]) -> datetime:
 
 @pytest.fixture
 def snapshot(database: Database, market: Any, known_at: datetime, tmp_path: Path) -> Snapshot:
+    # Without it, one stock would be in that is no member.
+    members = pa.Table.from_pylist(
+        [
+            {
+                "entity_key": ticker,
+                "first_session": market.sessions[0],
+                "last_session": None,
+                "ingest_time": market.calendar.close_time(market.sessions[0]),
+            }
+            for ticker in market.tickers[1:]
+        ],
+        schema=MEMBERSHIP_SCHEMA,
+    )
+    write_memberships(database, members, universe="index", source="test")
     definition = SnapshotDefinition(
         # In an order that JSON in PostgreSQL does not keep.
         features={"slow": 1, "fast": 1},
@@ -42,6 +57,7 @@ def snapshot(database: Database, market: Any, known_at: datetime, tmp_path: Path
         first=market.sessions[1],
         last=market.sessions[-1],
         knowledge_time=known_at,
+        universe="index",
     )
     return store_snapshot(
         database,

@@ -175,7 +175,7 @@ def test_the_metrics_are_those_of_all_test_windows_each_predicted_by_a_fit_befor
         ]
         learner = learner_named(config.name)
         examples = [Example(part.features, part.excess_label()) for part in parts[:2]]
-        model = learner.load(learner.fit(*examples, config).to_bytes())
+        model = learner.load(learner.fit(*examples, config).to_artifacts())
         signals = model.predict(parts[2].features)
         predicted.append(signals - signals.mean())
     stretch, joined = rows.within(days[-40:]), np.concatenate(predicted)

@@ -2,9 +2,12 @@
 
 ALTER TABLE training_snapshots
     ADD COLUMN spine_first date,
-    ADD COLUMN spine_last  date;
+    ADD COLUMN spine_last  date,
+    ADD COLUMN universe    text;
 COMMENT ON COLUMN training_snapshots.spine_first IS
     'first session of decision that was asked for; NULL where it was not recorded';
+COMMENT ON COLUMN training_snapshots.universe IS
+    'index of which a stock had to be a known member; NULL where every stock with a price was in';
 
 CREATE TABLE model_reproductions (
     reproduction_id  bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

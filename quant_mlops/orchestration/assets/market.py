@@ -1,4 +1,4 @@
-"""Prices: the table `price_bars`."""
+"""Prices, and the members of the universe: `price_bars` and `universe_memberships`."""
 
 # Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
@@ -46,6 +46,7 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
                 "rows_in_file": done.batch.rows_read,
                 "bars_offered": done.written.offered,
                 "bars_stored": done.written.stored,
+                "memberships_stored": done.memberships.stored if done.memberships else 0,
                 "defects": markdown_table(
                     ("reason", "rows", "outcome", "rule"),
                     [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
