@@ -1,3 +1,4 @@
+-- NaN counts as greater than all numbers, so that the bound leaves it out like the infinite ones.
 SELECT m.*
 FROM models AS m
 CROSS JOIN LATERAL (
@@ -6,7 +7,6 @@ CROSS JOIN LATERAL (
     ORDER BY evaluated_at DESC, id DESC
     LIMIT 1
 ) AS newest
-WHERE m.strategy_type = %(strategy_type)s
-  AND newest.value IS NOT NULL AND newest.value <> 'NaN'
+WHERE m.strategy_type = %(strategy_type)s AND abs(newest.value) < 'Infinity'
 ORDER BY newest.value * %(sign)s DESC, m.created_at DESC, m.version DESC
 LIMIT 1;

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import click
 
+from quant_mlops.cli.model_records import delete, runs, show
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
+from quant_mlops.cli.reproduction import reproduce_model, verify_model
 from quant_mlops.cli.verdicts import verdicts
 from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
 from quant_mlops.errors import ModelNotFoundError
+from quant_mlops.registry.deployments import UNSET
 from quant_mlops.registry.records import Deployment
 from quant_mlops.retraining import retrain
 
+NO_MODEL = "none"
 METRICS_SHOWN = ("ic_mean_val", "ic_mean_test", "ic_mean_se_test", "sharpe_ratio_backtest")
+
+
+class ExpectedModel(click.ParamType[tuple[str, int] | str]):
+    """A version as NAME:VERSION, or `none`."""
+
+    name = "model"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, int] | str:
+        if value == NO_MODEL:
+            return NO_MODEL
+        name, _, version = str(value).rpartition(":")
+        if not name or not version.isdecimal():
+            self.fail(f"{value!r} is neither NAME:VERSION, such as ridge:3, nor none", param, ctx)
+        return name, int(version)
 
 
 @click.group(epilog="Example: quant-mlops models list")
@@ -21,7 +40,8 @@ def models() -> None:
     """Look at models, and say which one is live."""
 
 
-models.add_command(verdicts)
+for command in (show, runs, delete, verdicts, verify_model, reproduce_model):
+    models.add_command(command)
 
 
 @models.command("list", epilog="Example: quant-mlops models list --json")
@@ -30,15 +50,13 @@ models.add_command(verdicts)
 def list_models(strategy_name: str | None, as_json: bool) -> None:
     """List the models of a strategy."""
     with open_strategy(strategy_name) as work:
-        found = work.registry.list_models(strategy_type=work.strategy.name)
-        metrics = {m.model_id: work.registry.get_metrics(m.model_id) for m in found}
+        found = work.registry.search_models(strategy_type=work.strategy.name)
     rows = [
-        (m.label, m.created_at, *(metrics[m.model_id].get(name) for name in METRICS_SHOWN))
-        for m in found
+        (f.model.label, f.model.created_at, *(f.metrics.get(name) for name in METRICS_SHOWN))
+        for f in found
     ]
-    document = [{"model": m, "metrics": metrics[m.model_id]} for m in found]
     header = ("model", "created", *METRICS_SHOWN)
-    emit(document, as_json=as_json, show=lambda: print_table(header, rows))
+    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
 
 
 @models.command(epilog="Example: quant-mlops models train --as-of 2022-06-30T20:00-04:00")
@@ -68,37 +86,6 @@ def train(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> N
         *((name, best.metrics.get(name)) for name in METRICS_SHOWN),
         ("verdict", "promoted" if outcome.promoted else "rejected"),
         ("reason", outcome.reason),
-    ]
-    emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
-
-
-@models.command(epilog="Example: quant-mlops models show momentum_xgboost 1")
-@click.argument("name")
-@click.argument("version", type=int, required=False)
-@strategy_option
-@json_option
-def show(name: str, version: int | None, strategy_name: str | None, as_json: bool) -> None:
-    """Show a version of a model, the newest by default."""
-    with open_strategy(strategy_name) as work:
-        model = work.registry.get_model(name, version)
-        if model is None:
-            raise ModelNotFoundError(
-                f"there is no model {name if version is None else f'{name} v{version}'}; "
-                f"`quant-mlops models list` shows those there are"
-            )
-        metrics = work.registry.get_metrics(model.model_id)
-        artifacts = work.registry.list_artifacts(model.model_id)
-    document = {"model": model, "metrics": metrics, "artifacts": artifacts}
-    pairs: list[tuple[str, object]] = [
-        ("model", model.label),
-        ("id", model.model_id),
-        ("strategy", model.strategy_type),
-        ("description", model.description),
-        ("params", model.params),
-        ("snapshot", model.snapshot_id),
-        ("created", model.created_at),
-        *metrics.items(),
-        *((a.artifact_type, f"{a.checksum} ({a.size_bytes:,} bytes)") for a in artifacts),
     ]
     emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
 
@@ -156,14 +143,38 @@ def live(at: datetime | None, strategy_name: str | None, as_json: bool) -> None:
 @click.argument("version", type=int)
 @click.option("--by", required=True, help="Who promotes.")
 @click.option("--reason", required=True, help="Why.")
+@click.option(
+    "--expected-current",
+    type=ExpectedModel(),
+    metavar="NAME:VERSION|none",
+    help="Promote only if this version is live, or none at all.",
+)
+@click.option(
+    "--from",
+    "effective_from",
+    type=Instant(),
+    help="Live from then (wall time in New York unless it has a zone); from now on by default.",
+)
 @strategy_option
 @json_option
 def promote(
-    name: str, version: int, by: str, reason: str, strategy_name: str | None, as_json: bool
+    name: str,
+    version: int,
+    by: str,
+    reason: str,
+    expected_current: tuple[str, int] | str | None,
+    effective_from: datetime | None,
+    strategy_name: str | None,
+    as_json: bool,
 ) -> None:
-    """Make a version live from now on."""
+    """Make a version live, from now on unless a time is given."""
+    expected: object = UNSET if expected_current is None else expected_current
     with open_strategy(strategy_name) as work:
-        done = work.registry.promote(name, version, work.strategy.name, by=by, reason=reason)
+        done = work.registry.promote(
+            name, version, work.strategy.name, by=by, reason=reason,
+            expected_current=None if expected == NO_MODEL else expected,
+            effective_from=effective_from,
+        )  # fmt: skip
     _emit_deployment(done, as_json=as_json)
 
 

@@ -126,8 +126,21 @@ class Database:
         self._reached = True
 
     @contextmanager
-    def transaction(self) -> Iterator[psycopg.Connection[TupleRow]]:
-        """Lend a connection inside one transaction: all of it is stored, or nothing."""
+    def transaction(
+        self, within: psycopg.Connection[TupleRow] | None = None
+    ) -> Iterator[psycopg.Connection[TupleRow]]:
+        """Lend a connection inside one transaction: all of it is stored, or nothing.
+
+        Parameters
+        ----------
+        within : psycopg.Connection, optional
+            The connection of a caller, whose transaction this becomes a part of: what fails here
+            is undone, and the caller may go on.
+        """
+        if within is not None:
+            with within.transaction():
+                yield within
+            return
         with self.connection() as connection, connection.transaction():
             yield connection
 

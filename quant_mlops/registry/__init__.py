@@ -1,5 +1,6 @@
 """The model registry: versions, metrics, artifacts, and which version was live when."""
 
+from quant_mlops.registry.records import MetricBound
 from quant_mlops.registry.registry import ModelRegistry
 
-__all__ = ["ModelRegistry"]
+__all__ = ["MetricBound", "ModelRegistry"]

@@ -1,4 +1,4 @@
-"""Artifacts filed under their SHA-256 digest, verified whenever they are read."""
+"""Artifacts filed under their SHA-256 digest, verified whenever they are written or read."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 import fsspec
 
-from quant_mlops.errors import ArtifactError, ChecksumMismatchError, UnsafeArtifactError
+from quant_mlops.errors import ArtifactError, ChecksumMismatchError
+from quant_mlops.registry.artifact_formats import refuse_unsafe
 
-# Formats that are read as data. A pickle, whatever its suffix, runs code when it is loaded.
-SAFE_SUFFIXES = frozenset({".json", ".ubj", ".onnx", ".parquet", ".npz", ".npy", ".csv", ".txt"})
+# There an object appears whole or not at all, and what is called a move is a copy.
+WHOLE_OBJECTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss"})
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,32 @@ class ArtifactStore:
     def put(self, data: bytes, suffix: str) -> StoredFile:
         """Store bytes under their digest; the same bytes are stored once.
 
+        A file that is under that name already and holds something else was damaged: writing the
+        right bytes in its place repairs it.
+
         Raises
         ------
         UnsafeArtifactError
-            The suffix is not that of a data format, and the digest is not allowed.
+            The suffix is not that of a data format, or the bytes are not of it, and the digest is
+            not allowed.
+        ChecksumMismatchError
+            What was written reads back as something else; both digests are named.
         """
         checksum = hashlib.sha256(data).hexdigest()
         if checksum not in self.allowed:
-            refuse_unsafe(suffix)
+            refuse_unsafe(suffix, data)
         uri = f"{self._base()}/{checksum[:2]}/{checksum}{suffix}"
-        if uri.startswith("file://"):
-            _write_once(Path(uri.removeprefix("file://")), data)
-        else:
-            with fsspec.open(uri, "wb") as file:
-                file.write(data)
+        if not _holds(uri, data):
+            if uri.startswith("file://"):
+                _write_file(Path(uri.removeprefix("file://")), data)
+            else:
+                _write_uri(uri, data)
+            found = hashlib.sha256(read_uri(uri)).hexdigest()
+            if found != checksum:
+                raise ChecksumMismatchError(
+                    f"the artifact at {uri} was written with SHA-256 {checksum} and reads back "
+                    f"with {found}; check the storage and store it again"
+                )
         return StoredFile(uri, checksum, len(data))
 
     def read(self, uri: str, checksum: str) -> bytes:
@@ -72,8 +86,6 @@ class ArtifactStore:
         ArtifactError
             There is nothing to read.
         """
-        if checksum not in self.allowed:
-            refuse_unsafe(PurePosixPath(uri).suffix)
         data = read_uri(uri)
         found = hashlib.sha256(data).hexdigest()
         if found != checksum:
@@ -81,6 +93,8 @@ class ArtifactStore:
                 f"the artifact at {uri} has SHA-256 {found} and was registered with {checksum}; "
                 f"it was changed after registration: restore it from a backup, or train again"
             )
+        if checksum not in self.allowed:
+            refuse_unsafe(PurePosixPath(uri).suffix, data)
         return data
 
     def _base(self) -> str:
@@ -107,18 +121,14 @@ def read_uri(uri: str) -> bytes:
         ) from error
 
 
-def refuse_unsafe(suffix: str) -> None:
-    """Raise UnsafeArtifactError unless a suffix is that of a data format."""
-    if suffix.lower() not in SAFE_SUFFIXES:
-        raise UnsafeArtifactError(
-            f"an artifact with suffix {suffix or '(none)'} is refused, since loading it could run "
-            f"code; keep weights as {', '.join(sorted(SAFE_SUFFIXES))}"
-        )
+def _holds(uri: str, data: bytes) -> bool:
+    try:
+        return read_uri(uri) == data
+    except ArtifactError:
+        return False
 
 
-def _write_once(path: Path, data: bytes) -> None:
-    if path.is_file() and path.read_bytes() == data:
-        return
+def _write_file(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
@@ -130,3 +140,21 @@ def _write_once(path: Path, data: bytes) -> None:
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _write_uri(uri: str, data: bytes) -> None:
+    """Write under another name and move, so that a name of a digest never holds a part."""
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    protocols = filesystem.protocol
+    if not WHOLE_OBJECTS.isdisjoint([protocols] if isinstance(protocols, str) else protocols):
+        filesystem.pipe_file(path, data)
+        return
+    folder = path.rpartition("/")[0]
+    filesystem.makedirs(folder, exist_ok=True)
+    temporary = f"{folder}/.writing-{uuid4().hex}"
+    try:
+        filesystem.pipe_file(temporary, data)
+        filesystem.mv(temporary, path)
+    finally:
+        if filesystem.exists(temporary):
+            filesystem.rm_file(temporary)

@@ -14,6 +14,7 @@ from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.errors import PromotionConflictError, RegistryError
 from quant_mlops.registry.records import Deployment
+from quant_mlops.registry.versions import unknown_model
 
 UNSET = object()
 
@@ -59,6 +60,8 @@ def promote(
     ------
     PromotionConflictError
         Another model than expected is live, or the time lies before the current deployment.
+    ModelNotFoundError
+        The model was deleted meanwhile.
     RegistryError
         `by` or `reason` is empty, or the time has no zone.
     """
@@ -70,8 +73,9 @@ def promote(
     current_id, current_model, live_from = row if row else (None, None, None)
     if expected_current is not UNSET and current_model != expected_current:
         raise PromotionConflictError(
-            f"model {current_model or 'none'} is live for {strategy_id} and "
-            f"{expected_current or 'none'} was expected; look at what changed and promote again"
+            f"{_named(connection, current_model)} is live for {strategy_id} and "
+            f"{_named(connection, expected_current)} was expected; look at what changed and "
+            f"promote again"
         )
     if current_id is not None and current_model == model_id:
         return _instant(live_from)
@@ -94,7 +98,10 @@ def promote(
         )
     if current_id is not None:
         connection.execute(query("end_deployment"), parameters)
-    connection.execute(query("insert_deployment"), parameters)
+    try:
+        connection.execute(query("insert_deployment"), parameters)
+    except psycopg.errors.ForeignKeyViolation:
+        raise unknown_model(model_id) from None
     return start
 
 
@@ -140,12 +147,25 @@ def deployments(database: Database, strategy_id: str) -> list[Deployment]:
     return database.fetch_rows(Deployment, query("select_deployments"), [strategy_id])
 
 
+def model_deployments(database: Database, model_id: UUID) -> list[Deployment]:
+    """Return every deployment of a model, for whichever strategy, oldest first."""
+    return database.fetch_rows(Deployment, query("select_model_deployments"), [model_id])
+
+
 def refuse_naive(moment: datetime | None) -> None:
     """Raise RegistryError for a datetime without a zone, which could be any of several instants."""
     if moment is not None and moment.tzinfo is None:
         raise RegistryError(
             f"{moment.isoformat()} has no time zone; give an aware datetime, for example in UTC"
         )
+
+
+def _named(connection: psycopg.Connection[TupleRow], model_id: object) -> str:
+    """Return a model as people and programs know it, by label and id."""
+    row = connection.execute(
+        "SELECT name || ' v' || version FROM models WHERE model_id = %s", [model_id]
+    ).fetchone()
+    return str(model_id or "none") if row is None else f"{row[0]}, {model_id}"
 
 
 def _now(connection: psycopg.Connection[TupleRow]) -> datetime:

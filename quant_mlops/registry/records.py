@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +43,59 @@ class ModelWithMetrics:
 
 
 @dataclass(frozen=True)
+class MetricBound:
+    """What the newest value of a metric must be for a model to be found; both ends are included.
+
+    Attributes
+    ----------
+    at_least, at_most : float or None
+        Without either, the metric need only be defined.
+    """
+
+    name: str
+    dataset: str = "test"
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class TagChange:
+    """One setting of a tag, or its removal: then `value` is None."""
+
+    model_id: UUID
+    tag: str
+    value: str | None
+    set_by: str
+    set_at: datetime
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """A version that was deleted, by whom, and why.
+
+    Attributes
+    ----------
+    deleted_by, reason : str or None
+        None where the caller did not say.
+    database_user : str
+        Who was connected.
+    record : dict
+        The rows that went: `model`, and lists of `metrics`, `artifacts`, `tags` and
+        `training_runs`.
+    """
+
+    deletion_id: int
+    name: str
+    version: int
+    model_id: UUID
+    deleted_by: str | None
+    database_user: str
+    reason: str | None
+    deleted_at: datetime
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Artifact:
     """One file of a model, by its digest."""
 
@@ -70,3 +123,41 @@ class Deployment:
     reason: str
     evidence: dict[str, Any]
     recorded_at: datetime
+
+
+@dataclass(frozen=True)
+class TrainingRunRecord:
+    """A training run as it is known to the registry; only a completed one has a model.
+
+    Attributes
+    ----------
+    status : str
+        `running`, `completed` or `failed`.
+    error : str or None
+        Why it failed.
+    strategy_id : str or None
+        That of its training set.
+    dataset_start, dataset_end : date or None
+        First and last session of the training set.
+    code_dirty : bool or None
+        Whether files had changed since the commit of `code_version`.
+    """
+
+    run_id: UUID
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    model_id: UUID | None
+    name: str | None
+    version: int | None
+    strategy_id: str | None
+    snapshot_id: UUID | None
+    dataset_start: date | None
+    dataset_end: date | None
+    training_key: str
+    params: dict[str, Any]
+    seed: int | None
+    code_version: str | None
+    code_dirty: bool | None
+    library_versions: dict[str, str] | None

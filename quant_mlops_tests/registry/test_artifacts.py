@@ -7,17 +7,36 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from quant_mlops.database import Database
 from quant_mlops.errors import ArtifactError, ChecksumMismatchError, UnsafeArtifactError
-from quant_mlops.registry import ModelRegistry
+from quant_mlops.registry import ModelRegistry, artifact_store
 from quant_mlops.registry.artifact_store import ArtifactStore
 
 Versions = Callable[[int], list[UUID]]
+
+MEMORY = "memory://artifacts"
+
+
+def damage(uri: str, data: bytes) -> None:
+    """Write other bytes under a digest."""
+    if uri.startswith("file://"):
+        Path(uri.removeprefix("file://")).chmod(0o644)
+    with fsspec.open(uri, "wb") as file:
+        file.write(data)
+
+
+def created(uri: str) -> object:
+    """Return what changes when a file is written again."""
+    if uri.startswith("file://"):
+        return Path(uri.removeprefix("file://")).stat().st_ino
+    return MemoryFileSystem().created(uri)
 
 
 @pytest.fixture
@@ -45,10 +64,10 @@ def test_a_file_is_copied_under_its_digest(
 def test_the_type_is_the_file_name_unless_it_is_given(
     registry: ModelRegistry, model_id: UUID, tmp_path: Path
 ) -> None:
-    (tmp_path / "scaler.npz").write_bytes(b"x")
-    registry.log_artifact(model_id, tmp_path / "scaler.npz")
-    assert registry.load_artifact(model_id, "scaler.npz") == b"x"
-    with pytest.raises(ArtifactError, match=r"no artifact of type 'onnx'; it has scaler\.npz"):
+    (tmp_path / "scaler.csv").write_bytes(b"x,y\n1,2\n")
+    registry.log_artifact(model_id, tmp_path / "scaler.csv")
+    assert registry.load_artifact(model_id, "scaler.csv") == b"x,y\n1,2\n"
+    with pytest.raises(ArtifactError, match=r"no artifact of type 'onnx'; it has scaler\.csv"):
         registry.load_artifact(model_id, "onnx")
 
 
@@ -76,6 +95,83 @@ def test_a_flipped_byte_is_refused_with_both_digests(
     # Storing the right bytes once more repairs the file.
     registry.store_artifact(model_id, b'{"w": 1}', "weights.json")
     assert registry.load_artifact(model_id, "weights.json") == b'{"w": 1}'
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "memory"])
+def test_a_damaged_file_is_refused_with_both_digests_and_repaired_by_storing_it_again(
+    tmp_path: Path, kind: str
+) -> None:
+    root = {"folder": str(tmp_path), "file": f"file://{tmp_path}", "memory": MEMORY}[kind]
+    store = ArtifactStore(f"{root}/{uuid4().hex}")
+    stored = store.put(b'{"w": 1}', ".json")
+    damage(stored.uri, b'{"w": 2}')
+    with pytest.raises(ChecksumMismatchError) as caught:
+        store.read(stored.uri, stored.checksum)
+    for data in (b'{"w": 1}', b'{"w": 2}'):
+        assert hashlib.sha256(data).hexdigest() in str(caught.value)
+    assert store.put(b'{"w": 1}', ".json") == stored
+    assert store.read(stored.uri, stored.checksum) == b'{"w": 1}'
+    # A part of it, as a full disk may leave one.
+    damage(stored.uri, b'{"w"')
+    assert store.put(b'{"w": 1}', ".json") == stored
+    assert store.read(stored.uri, stored.checksum) == b'{"w": 1}'
+
+
+def test_what_is_stored_already_is_not_written_again(tmp_path: Path) -> None:
+    for root in (str(tmp_path), f"{MEMORY}/{uuid4().hex}"):
+        store = ArtifactStore(root)
+        stored = store.put(b"1", ".json")
+        before = created(stored.uri)
+        assert store.put(b"1", ".json") == stored
+        assert created(stored.uri) == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_what_reads_back_as_something_else_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    store = ArtifactStore(str(tmp_path) if kind == "folder" else f"{MEMORY}/{uuid4().hex}")
+    name = "_write_file" if kind == "folder" else "_write_uri"
+    write = getattr(artifact_store, name)
+    monkeypatch.setattr(artifact_store, name, lambda place, data: write(place, data[:-1]))
+    with pytest.raises(ChecksumMismatchError) as caught:
+        store.put(b"12", ".json")
+    for data in (b"12", b"1"):
+        assert hashlib.sha256(data).hexdigest() in str(caught.value)
+
+
+def test_a_write_to_a_uri_that_fails_leaves_nothing_under_the_digest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(MemoryFileSystem):
+        def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
+            super().pipe_file(path, value[:1], **options)
+            raise OSError("connection lost")
+
+    root = f"{MEMORY}/{uuid4().hex}"
+    monkeypatch.setattr(
+        artifact_store.fsspec.core, "url_to_fs",
+        lambda uri: (Interrupted(), uri.removeprefix("memory:/")),
+    )  # fmt: skip
+    with pytest.raises(OSError, match="connection lost"):
+        ArtifactStore(root).put(b"12", ".json")
+    assert MemoryFileSystem().find(root.removeprefix("memory:/")) == []
+
+
+def test_an_object_store_is_written_to_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ObjectStore(MemoryFileSystem):
+        protocol = ("s3", "s3a")
+
+        def mv(self, *_: Any, **__: Any) -> None:
+            raise AssertionError("a move is a copy there")
+
+    store = ArtifactStore(f"{MEMORY}/{uuid4().hex}")
+    monkeypatch.setattr(
+        artifact_store.fsspec.core, "url_to_fs",
+        lambda uri: (ObjectStore(), uri.removeprefix("memory:/")),
+    )  # fmt: skip
+    stored = store.put(b"12", ".json")
+    assert store.read(stored.uri, stored.checksum) == b"12"
 
 
 @pytest.mark.parametrize(

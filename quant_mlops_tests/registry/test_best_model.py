@@ -50,13 +50,15 @@ def test_what_is_undefined_never_wins(
     assert best(registry, higher_is_better=higher) is None
     registry.log_metrics(defined, {"ic": -5.0}, "test")
     assert best(registry, higher_is_better=higher) == 2
-    # A NaN that came into the table by another way than the registry's does not win either.
-    registry.database.execute(
-        "INSERT INTO model_metrics (model_id, metric_name, value, dataset_type) "
-        "VALUES (%s, 'ic', 'NaN', 'test')",
-        [never_evaluated],
-    )
-    assert best(registry, higher_is_better=higher) == 2
+    # What came into the table by another way than the registry's does not win either.
+    for value in ("NaN", "Infinity", "-Infinity"):
+        registry.database.execute(
+            "INSERT INTO model_metrics (model_id, metric_name, value, dataset_type) "
+            "VALUES (%s, 'ic', %s, 'test')",
+            [never_evaluated, value],
+        )
+        assert best(registry, higher_is_better=higher) == 2
+        assert registry.get_metrics(never_evaluated) == {}
 
 
 @pytest.mark.parametrize("higher", [True, False])
@@ -66,6 +68,27 @@ def test_of_equal_values_the_newer_model_wins(
     for model_id in reversed(versions(3)):
         registry.log_metrics(model_id, {"ic": 0.25}, "test")
     assert best(registry, higher_is_better=higher) == 3
+
+
+def test_of_equal_values_the_newer_wins_whatever_its_name_and_number(
+    registry: ModelRegistry, versions: Versions
+) -> None:
+    registry.log_metrics(versions(3)[2], {"ic": 0.25}, "test")
+    newer = registry.register_model("a", "momentum")
+    registry.log_metrics(newer, {"ic": 0.25}, "test")
+    found = registry.get_best_model("momentum", "ic")
+    assert found is not None
+    assert found.model.label == "a v1"
+
+
+def test_values_that_differ_in_the_last_digit_are_told_apart(
+    registry: ModelRegistry, versions: Versions
+) -> None:
+    one, two = versions(2)
+    registry.log_metrics(one, {"ic": math.nextafter(0.1, 1)}, "test")
+    registry.log_metrics(two, {"ic": 0.1}, "test")
+    assert best(registry) == 1
+    assert best(registry, higher_is_better=False) == 2
 
 
 def test_data_sets_and_strategy_types_are_kept_apart(
@@ -88,8 +111,13 @@ def test_an_evaluation_that_makes_no_sense_is_refused_whole(
     (model_id,) = versions(1)
     with pytest.raises(RegistryError, match=r"'prod' is none of train, val, test"):
         registry.log_metrics(model_id, {"ic": 0.1}, "prod")
-    with pytest.raises(RegistryError, match=r"metric sharpe is inf"):
-        registry.log_metrics(model_id, {"ic": 0.1, "sharpe": math.inf}, "test")
+    for value in (math.inf, -math.inf, np.float32("inf"), 10**400, None, "0.5", "nan", [1.0]):
+        with pytest.raises(RegistryError, match=r"metric sharpe is .*; give a finite number"):
+            registry.log_metrics(model_id, {"ic": 0.1, "sharpe": value}, "test")
+    with pytest.raises(RegistryError, match="has no name"):
+        registry.log_metrics(model_id, {"": 0.1}, "test")
+    with pytest.raises(RegistryError, match=r"'prod' is none of train, val, test"):
+        registry.get_best_model("momentum", "ic", "prod")
     assert registry.get_metrics(model_id) == {}
     registry.log_metrics(model_id, {"ic": np.float64(0.5), "n": 3}, "live")
     assert registry.get_metrics(model_id) == {"ic_live": 0.5, "n_live": 3.0}

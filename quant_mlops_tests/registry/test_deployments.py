@@ -12,8 +12,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from quant_mlops.errors import PromotionConflictError, RegistryError
-from quant_mlops.registry import ModelRegistry
+from quant_mlops.database import Database
+from quant_mlops.errors import ModelNotFoundError, PromotionConflictError, RegistryError
+from quant_mlops.registry import ModelRegistry, deployments
 from quant_mlops.registry.records import Deployment
 
 Versions = Callable[[int], list[UUID]]
@@ -86,6 +87,28 @@ def test_of_two_promotions_that_expect_the_same_one_wins(
     (lost,) = [outcome for outcome in outcomes if outcome != "won"]
     assert f"{first} was expected" in lost
     assert len(registry.deployments("momentum")) == 2
+
+
+def test_a_version_may_be_expected_by_name_and_number(
+    registry: ModelRegistry, versions: Versions
+) -> None:
+    versions(3)
+    promote(registry, 1, 2, expected_current=None)
+    with pytest.raises(PromotionConflictError, match=r"m v1, [0-9a-f-]+ is live .* m v2, "):
+        promote(registry, 3, 3, expected_current=("m", 2))
+    with pytest.raises(ModelNotFoundError, match="there is no m v9"):
+        promote(registry, 3, 3, expected_current=("m", 9))
+    assert promote(registry, 3, 3, expected_current=("m", 1)).version == 3
+
+
+def test_a_promotion_of_what_is_deleted_meanwhile_finds_no_model(
+    registry: ModelRegistry, versions: Versions, database: Database
+) -> None:
+    (model_id,) = versions(1)
+    registry.delete_model("m", 1)
+    with pytest.raises(ModelNotFoundError), database.transaction() as connection:
+        deployments.promote(connection, model_id=model_id, strategy_id="momentum", **WHY)
+    assert registry.deployments("momentum") == []
 
 
 def test_none_may_be_expected(registry: ModelRegistry, versions: Versions) -> None:

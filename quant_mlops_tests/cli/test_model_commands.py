@@ -1,0 +1,142 @@
+"""What one version was made of, its runs, promotion by compare-and-set, and deletion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from quant_mlops.database import Database
+from quant_mlops.registry import ModelRegistry
+
+WHO = ("--by", "ann", "--reason", "review")
+
+
+@pytest.fixture
+def registry(desk: Any, stock: Any) -> Iterator[ModelRegistry]:
+    with Database(os.environ["QUANT_MLOPS_DATABASE_URL"]) as database:
+        yield ModelRegistry(database, artifacts=stock.home / "artifacts")
+
+
+def test_a_version_is_shown_with_what_it_was_made_of(desk: Any, registry: ModelRegistry) -> None:
+    found = registry.get_model("small_ridge")
+    assert found is not None
+    registry.set_tag(found.model_id, "stage", "[final]", by="ann")
+    document = desk("models", "show", "small_ridge", "--json").document
+    assert document["model"]["version"] == 1
+    assert document["metrics"] == registry.get_metrics(found.model_id)
+    assert set(document["snapshot"]["features"]) == {"ret_5d", "reversal_1d", "vol_20d"}
+    assert all(len(f["logic_hash"]) == 64 for f in document["snapshot"]["features"].values())
+    assert document["training_run"]["status"] == "completed"
+    assert document["training_run"]["library_versions"]["numpy"]
+    assert {a["artifact_type"] for a in document["artifacts"]} == {"weights.npz", "config.json"}
+    assert [d["strategy_id"] for d in document["deployments"]] == ["small"]
+    assert document["tags"] == {"stage": "[final]"}
+
+
+def test_what_is_shown_of_a_version_fits_80_columns(
+    desk: Any, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = registry.get_model("small_ridge")
+    assert found is not None
+    registry.set_tag(found.model_id, "stage", "final", by="ann")
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in (("show", "small_ridge"), ("runs",), ("list",)):
+        lines = desk("models", *arguments).stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+    text = desk("models", "show", "small_ridge").stdout
+    lineage = registry.lineage(found.model_id)
+    assert lineage.snapshot is not None
+    for wanted in (
+        lineage.snapshot.fingerprint[:16],
+        f"{lineage.snapshot.row_count:,} rows",
+        "ret_5d@1",
+        "numpy ",
+        "stage = final",
+        "small from ",
+    ):
+        assert wanted in text, text
+
+
+def test_a_version_registered_by_hand_is_shown_without_what_it_lacks(
+    desk: Any, registry: ModelRegistry
+) -> None:
+    registry.register_model("small_ridge", "small")
+    document = desk("models", "show", "small_ridge", 2, "--json").document
+    assert (document["snapshot"], document["training_run"]) == (None, None)
+    assert desk("models", "show", "small_ridge", 2).status == 0
+
+
+def test_runs_are_listed_and_those_whose_process_is_gone_have_failed(
+    desk: Any, registry: ModelRegistry
+) -> None:
+    registry.database.execute(
+        "INSERT INTO model_training_runs (run_id, training_key, params, snapshot_id, status) "
+        "SELECT gen_random_uuid(), 'killed', '{}', snapshot_id, 'running' FROM training_snapshots"
+    )
+    killed, trained = desk("models", "runs", "--json").document
+    assert (killed["status"], killed["error"]) == ("failed", "the process ended without a word")
+    assert (trained["status"], trained["name"], trained["version"]) == (
+        "completed", "small_ridge", 1,
+    )  # fmt: skip
+    assert desk("models", "runs", "--status", "failed", "--json").document == [killed]
+    assert desk("models", "runs", "--last", "1", "--json").document == [killed]
+    text = desk("models", "runs").stdout
+    assert "small_ridge v1" in text
+    assert "without a word" in text
+    assert desk("models", "runs", "--status", "running").stdout == "nothing to show\n"
+    assert desk("models", "runs", "--status", "done").status == 2
+
+
+def test_a_promotion_may_expect_what_is_live(desk: Any, registry: ModelRegistry) -> None:
+    registry.register_model("small_ridge", "small")
+    promote = ("models", "promote", "small_ridge", 2, *WHO)
+    for expected in ("none", "small_ridge:2"):
+        sentence = desk.fails(*promote, "--expected-current", expected)
+        assert "small_ridge v1, " in sentence
+        assert "was expected" in sentence
+    assert "no small_ridge v7" in desk.fails(*promote, "--expected-current", "small_ridge:7")
+    done = desk(*promote, "--expected-current", "small_ridge:1", "--json").document
+    assert (done["version"], done["live_until"]) == (2, None)
+
+
+@pytest.mark.parametrize("expected", ["small_ridge", "small_ridge:", ":1", "small_ridge:v1", ""])
+def test_an_expectation_in_another_form_is_wrong_usage(shell: Any, expected: str) -> None:
+    found = shell("models", "promote", "small_ridge", 1, *WHO, "--expected-current", expected)
+    assert found.status == 2
+    assert "neither NAME:VERSION" in found.stderr
+
+
+def test_a_promotion_may_hold_from_a_time(desk: Any, registry: ModelRegistry) -> None:
+    registry.register_model("small_ridge", "small")
+    promote = ("models", "promote", "small_ridge", 2, *WHO, "--from")
+    assert "would rewrite that" in desk.fails(*promote, "2001-01-02")
+    done = desk(*promote, "2022-12-01T09:30", "--json").document
+    start = datetime(2022, 12, 1, 14, 30, tzinfo=UTC)
+    assert datetime.fromisoformat(done["live_from"]) == start
+    before = registry.live_model("small", at=start - timedelta(microseconds=1))
+    assert before is not None
+    assert before.version == 1
+    assert desk(*promote, "yesterday").status == 2
+
+
+def test_a_version_is_deleted_with_who_and_why(desk: Any, registry: ModelRegistry) -> None:
+    registry.register_model("small_ridge", "small")
+    done = desk("models", "delete", "small_ridge", 2, *WHO, "--json").document
+    assert (done["version"], done["deleted_by"], done["reason"]) == (2, "ann", "review")
+    assert done["record"]["model"]["name"] == "small_ridge"
+    assert [m["model"]["version"] for m in desk("models", "list", "--json").document] == [1]
+    registry.register_model("small_ridge", "small")
+    found = desk("models", "delete", "small_ridge", 3, *WHO)
+    assert found.stderr == "small_ridge v3 is deleted; its record is kept\n"
+    assert "no small_ridge v3" in desk.fails("models", "delete", "small_ridge", 3, *WHO)
+
+
+def test_a_version_that_the_record_names_is_not_deleted(desk: Any) -> None:
+    sentence = desk.fails("models", "delete", "small_ridge", 1, *WHO)
+    assert "small_ridge v1 cannot be deleted: it is or was live for small; " in sentence
+    assert "signals were predicted with it for small" in sentence
+    assert desk("models", "delete", "small_ridge", 1, "--by", "ann").status == 2
