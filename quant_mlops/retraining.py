@@ -31,6 +31,7 @@ from quant_mlops.training.fitting import TrainedModel, fit_model, training_key
 from quant_mlops.training.learners import LearnerConfig
 from quant_mlops.training.look_ahead import refuse_look_ahead
 from quant_mlops.training.matrices import training_rows
+from quant_mlops.training.recipe import Recipe
 from quant_mlops.training.snapshot_files import Snapshot, read_snapshot
 
 SELECTION_METRIC = "ic_mean_val"
@@ -191,7 +192,14 @@ def _train_one(
     context: StrategyContext, snapshot: Snapshot, table: pa.Table, config: LearnerConfig
 ) -> RegisteredModel:
     strategy = context.strategy
-    key = training_key(snapshot.fingerprint, config, strategy.split_sizes, folds=strategy.folds)
+    recipe = Recipe(
+        learner=config,
+        features=tuple(snapshot.feature_names),
+        sizes=strategy.split_sizes,
+        evaluation=strategy.evaluation,
+        folds=strategy.folds,
+    )
+    key = training_key(strategy.name, snapshot.fingerprint, recipe)
     run = TrainingRun(
         training_key=key,
         params=json.loads(json.dumps(config.params)),
@@ -210,15 +218,7 @@ def _train_one(
             # Another process may have trained it while this one waited for the key.
             found = completed_model(context.database, key)
             if found is None:
-                trained = fit_model(
-                    table,
-                    snapshot.feature_names,
-                    config=config,
-                    sizes=strategy.split_sizes,
-                    evaluation=strategy.evaluation,
-                    folds=strategy.folds,
-                )
-                found = _register(context, snapshot, trained, run_id)
+                found = _register(context, snapshot, fit_model(table, recipe), run_id)
     model = context.registry.get_model_by_id(found)
     return RegisteredModel(model, context.registry.get_metrics(found), trained_now)
 
@@ -231,12 +231,13 @@ def _register(
     With them goes the Sharpe ratio deflated by the trials there are by now.
     """
     strategy, registry = context.strategy, context.registry
+    learner = trained.recipe.learner
     with context.database.transaction() as connection:
         model_id = registry.register_model(
-            strategy.model_name(trained.config.name),
+            strategy.model_name(learner.name),
             strategy.name,
-            {**trained.config.params, "seed": trained.config.seed},
-            f"{trained.config.name} on {snapshot.row_count} rows known at "
+            {**learner.params, "seed": learner.seed},
+            f"{learner.name} on {snapshot.row_count} rows known at "
             f"{snapshot.knowledge_time:%Y-%m-%d}",
             snapshot_id=snapshot.snapshot_id,
             connection=connection,

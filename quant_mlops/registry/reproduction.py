@@ -73,7 +73,9 @@ def reproduce(registry: ModelRegistry, store: FeatureStore, model: ModelInfo) ->
     Raises
     ------
     RegistryError
-        The model has no training set, or was not fitted by a recipe.
+        The model has no training set.
+    TrainingError
+        Its recipe cannot be read.
     ChecksumMismatchError, ArtifactError
         Its own files are not what was registered.
     """
@@ -84,11 +86,6 @@ def reproduce(registry: ModelRegistry, store: FeatureStore, model: ModelInfo) ->
         )
     snapshot = find_snapshot(registry.database, model.snapshot_id)
     recipe = read_recipe(registry.load_artifact(model.model_id, CONFIG))
-    if recipe.sizes is None or recipe.evaluation is None:
-        raise RegistryError(
-            f"the {CONFIG} of {model.label} does not say how it was split and judged, so that it "
-            f"cannot be reproduced; train it with `quant-mlops models train`"
-        )
     artifacts = {n: registry.load_artifact(model.model_id, n) for n in recipe.artifacts}
     try:
         with rebuilt(store, snapshot) as found:

@@ -113,8 +113,8 @@ def deflated_sharpe(connection: psycopg.Connection[TupleRow], model_id: UUID) ->
             f"models with one"
         )
     summary = count_trials(connection, strategy_type, including=model_id)
-    rows = connection.execute(query("select_newest_metrics"), [model_id]).fetchall()
-    stored = {metric: value for metric, dataset, value in rows if dataset == "backtest"}
+    rows = connection.execute(query("select_metrics_of_models"), [[model_id]]).fetchall()
+    stored = {metric: value for _, metric, dataset, value in rows if dataset == "backtest"}
     if any(stored.get(metric) is None for metric in NEEDED):
         return DeflatedSharpe(math.nan, summary)
     sharpe, skewness, kurtosis, sessions = (float(stored[metric]) for metric in NEEDED)

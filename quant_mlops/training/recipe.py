@@ -10,6 +10,7 @@ from quant_mlops.errors import TrainingError
 from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.learners import LearnerConfig
 from quant_mlops.training.splits import SplitSizes
+from quant_mlops.training.walk_forward import WalkForwardSizes
 
 CONFIG = "config.json"
 
@@ -23,18 +24,20 @@ class Recipe:
     learner : LearnerConfig
     features : tuple of str
         Inputs in their order.
+    sizes : SplitSizes
+    evaluation : EvaluationSettings
+    folds : WalkForwardSizes or None
+        Judged by walking forward as well; weights do not depend on it.
     artifacts : tuple of str
-        Files that it predicts from, beside this one.
-    sizes : SplitSizes or None
-        None if it was not fitted here.
-    evaluation : EvaluationSettings or None
+        Files that it predicts from, beside this one; empty before it is fitted.
     """
 
     learner: LearnerConfig
     features: tuple[str, ...]
-    artifacts: tuple[str, ...]
-    sizes: SplitSizes | None = None
-    evaluation: EvaluationSettings | None = None
+    sizes: SplitSizes
+    evaluation: EvaluationSettings
+    folds: WalkForwardSizes | None = None
+    artifacts: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return it as canonical JSON."""
@@ -43,9 +46,10 @@ class Recipe:
             "params": self.learner.params,
             "seed": self.learner.seed,
             "features": list(self.features),
+            "splits": asdict(self.sizes),
+            "evaluation": asdict(self.evaluation),
+            "walk_forward": None if self.folds is None else asdict(self.folds),
             "artifacts": list(self.artifacts),
-            "splits": None if self.sizes is None else asdict(self.sizes),
-            "evaluation": None if self.evaluation is None else asdict(self.evaluation),
         }
         return (json.dumps(document, sort_keys=True, indent=2) + "\n").encode()
 
@@ -60,13 +64,14 @@ def read_recipe(document: bytes) -> Recipe:
     """
     try:
         values: dict[str, Any] = json.loads(document)
-        splits, evaluation = values["splits"], values["evaluation"]
+        folds = values["walk_forward"]
         return Recipe(
             learner=LearnerConfig(values["learner"], values["params"], values["seed"]),
             features=tuple(values["features"]),
+            sizes=SplitSizes(**values["splits"]),
+            evaluation=EvaluationSettings(**values["evaluation"]),
+            folds=None if folds is None else WalkForwardSizes(**folds),
             artifacts=tuple(values["artifacts"]),
-            sizes=None if splits is None else SplitSizes(**splits),
-            evaluation=None if evaluation is None else EvaluationSettings(**evaluation),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise TrainingError(

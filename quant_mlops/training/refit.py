@@ -84,16 +84,8 @@ def refit_in_clean_process(data: Path, recipe: Recipe) -> RefittedModel:
 def refit(folder: Path) -> None:
     """Fit the recipe of a folder to its training set, and write what came of it beside them."""
     recipe = read_recipe((folder / CONFIG).read_bytes())
-    if recipe.sizes is None or recipe.evaluation is None:
-        raise TrainingError(f"the model's {CONFIG} does not say how it was split and judged")
     table: pa.Table = pq.read_table(folder.joinpath(DATA).resolve())
-    trained = fit_model(
-        table,
-        list(recipe.features),
-        config=recipe.learner,
-        sizes=recipe.sizes,
-        evaluation=recipe.evaluation,
-    )
+    trained = fit_model(table, recipe)
     artifacts = {name: data for name, data in trained.artifacts.items() if name != CONFIG}
     (folder / ARTIFACTS).mkdir()
     for name, data in artifacts.items():

@@ -21,8 +21,10 @@ from quant_mlops.features.store import FeatureStore
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.statistics import calculate_psi, reference_profile
+from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.learners import LearnerConfig, LinearModel
 from quant_mlops.training.recipe import CONFIG, Recipe
+from quant_mlops.training.splits import SplitSizes
 
 INSTANT = pa.timestamp("us", tz="UTC")
 WINDOW = 6
@@ -97,7 +99,10 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
         model_id = registry.register_model("served", "momentum", snapshot_id=snapshot_id)
         fitted = LinearModel(np.zeros(3), np.ones(3), np.ones(3), 0.1)
         artifacts = fitted.to_artifacts()
-        recipe = Recipe(LearnerConfig("ridge"), NAMES, tuple(artifacts))
+        recipe = Recipe(
+            LearnerConfig("ridge"), NAMES, SplitSizes(1, 1), EvaluationSettings(1, 5, 0.0),
+            artifacts=tuple(artifacts),
+        )  # fmt: skip
         for name, data in {**artifacts, CONFIG: recipe.to_bytes()}.items():
             registry.store_artifact(model_id, data, name)
         profiles = {name: reference_profile(reference(seed)[name]) for name in profiled}

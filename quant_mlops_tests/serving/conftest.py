@@ -20,8 +20,10 @@ from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.market.price_bars import write_bars
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.records import ModelInfo
+from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.learners import LearnerConfig, LinearModel
 from quant_mlops.training.recipe import CONFIG, Recipe
+from quant_mlops.training.splits import SplitSizes
 
 INSTANT = pa.timestamp("us", tz="UTC")
 NAMES = ("alpha", "beta")
@@ -146,7 +148,10 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
         fitted = LinearModel(np.zeros(count), np.ones(count), np.array(weights), 0.1)
         model_id: UUID = registry.register_model("m", "momentum", snapshot_id=snapshot_id)
         artifacts = fitted.to_artifacts()
-        recipe = Recipe(LearnerConfig("ridge"), tuple(names), tuple(artifacts))
+        recipe = Recipe(
+            LearnerConfig("ridge"), tuple(names), SplitSizes(1, 1), EvaluationSettings(1, 5, 0.0),
+            artifacts=tuple(artifacts),
+        )  # fmt: skip
         for name, data in {**artifacts, CONFIG: recipe.to_bytes()}.items():
             registry.store_artifact(model_id, data, name)
         return registry.get_model_by_id(model_id)

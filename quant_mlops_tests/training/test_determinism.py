@@ -26,6 +26,7 @@ from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.fitting import fit_model
 from quant_mlops.training.label import LabelDefinition
 from quant_mlops.training.learners import LearnerConfig
+from quant_mlops.training.recipe import Recipe
 from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
 from quant_mlops.training.snapshot_files import read_snapshot
 from quant_mlops.training.snapshot_writing import store_snapshot
@@ -92,13 +93,13 @@ def results(
     assert snapshot.row_count > 4_000
     found = {"fingerprint": snapshot.fingerprint}
     for config in LEARNERS:
-        trained = fit_model(
-            read_snapshot(snapshot),
-            snapshot.feature_names,
-            config=config,
-            sizes=SplitSizes(40, 40, 5),
-            evaluation=EvaluationSettings(5, 5, 0.0005),
+        recipe = Recipe(
+            config,
+            tuple(snapshot.feature_names),
+            SplitSizes(40, 40, 5),
+            EvaluationSettings(5, 5, 0.0005),
         )
+        trained = fit_model(read_snapshot(snapshot), recipe)
         for name, data in trained.artifacts.items():
             found[f"{config.name}/{name}"] = hashlib.sha256(data).hexdigest()
     return found

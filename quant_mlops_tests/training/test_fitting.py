@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ from quant_mlops.training.evaluation import EvaluationSettings, signal_metrics
 from quant_mlops.training.fitting import fit_model, load_model, training_key
 from quant_mlops.training.learners import LearnerConfig
 from quant_mlops.training.matrices import training_rows
-from quant_mlops.training.recipe import CONFIG, read_recipe
+from quant_mlops.training.recipe import CONFIG, Recipe, read_recipe
 from quant_mlops.training.splits import SplitSizes, split_sessions
 from quant_mlops.training.walk_forward import WalkForwardSizes
 
@@ -48,7 +50,7 @@ def table(calendar: TradingCalendar) -> pa.Table:
 def test_a_fitted_model_is_judged_as_it_will_be_loaded(
     table: pa.Table, config: LearnerConfig
 ) -> None:
-    trained = fit_model(table, ["b", "a"], config=config, sizes=SIZES, evaluation=EVALUATION)
+    trained = fit_model(table, Recipe(config, ("b", "a"), SIZES, EVALUATION))
     recipe = read_recipe(trained.artifacts[CONFIG])
     assert recipe.features == ("b", "a")
     assert set(trained.artifacts) == {CONFIG, *recipe.artifacts}
@@ -78,39 +80,43 @@ def test_the_test_split_does_not_touch_the_weights(table: pa.Table) -> None:
     changed = table.set_column(table.column_names.index("label"), "label", pa.array(label))
     for config in (RIDGE, LearnerConfig("xgboost", {"rounds": 10})):
         one, other = (
-            fit_model(each, ["a", "b"], config=config, sizes=SIZES, evaluation=EVALUATION)
+            fit_model(each, Recipe(config, ("a", "b"), SIZES, EVALUATION))
             for each in (table, changed)
         )
         assert one.artifacts == other.artifacts
 
 
 def test_everything_that_decides_a_model_is_in_its_key() -> None:
-    keys = [
-        training_key("f" * 64, RIDGE, SIZES),
-        training_key("e" * 64, RIDGE, SIZES),
-        training_key("f" * 64, LearnerConfig("xgboost", {"penalties": [0.1]}), SIZES),
-        training_key("f" * 64, LearnerConfig("ridge", {"penalties": [0.2]}), SIZES),
-        training_key("f" * 64, LearnerConfig("ridge", {"penalties": [0.1]}, seed=8), SIZES),
-        training_key("f" * 64, RIDGE, SplitSizes(9, 8, 1)),
-        training_key("f" * 64, RIDGE, SplitSizes(8, 9, 1)),
-        training_key("f" * 64, RIDGE, SplitSizes(8, 8, 2)),
-        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 2)),
-        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 3)),
-        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 2, 30)),
-        training_key("f" * 64, RIDGE, SIZES, folds=WalkForwardSizes(8, 8, 2, None, 1)),
+    recipe = Recipe(RIDGE, ("a", "b"), SIZES, EVALUATION)
+    changes: list[dict[str, Any]] = [
+        {},
+        {"learner": LearnerConfig("xgboost", {"penalties": [0.1]})},
+        {"learner": LearnerConfig("ridge", {"penalties": [0.2]})},
+        {"learner": LearnerConfig("ridge", {"penalties": [0.1]}, seed=8)},
+        {"features": ("b", "a")},
+        {"sizes": SplitSizes(9, 8, 1)},
+        {"sizes": SplitSizes(8, 9, 1)},
+        {"sizes": SplitSizes(8, 8, 2)},
+        {"evaluation": replace(EVALUATION, min_names=4)},
+        {"evaluation": replace(EVALUATION, cost_per_turnover=0.001)},
+        {"folds": WalkForwardSizes(8, 8, 2)},
+        {"folds": WalkForwardSizes(8, 8, 2, 30)},
+    ]
+    keys = [training_key("one", "f" * 64, replace(recipe, **change)) for change in changes] + [
+        training_key("one", "e" * 64, recipe),
+        training_key("other", "f" * 64, recipe),
     ]
     assert all(a != b for a, b in itertools.combinations(keys, 2))
+    # Neither does it matter what was written afterwards, nor in which order parameters stand.
+    assert training_key("one", "f" * 64, replace(recipe, artifacts=("weights.npz",))) == keys[0]
     params = {"b": 1, "a": 2}
-    swapped = dict(reversed(params.items()))
-    assert training_key("f", LearnerConfig("x", params), SIZES) == training_key(
-        "f", LearnerConfig("x", swapped), SIZES
+    one, swapped = (
+        replace(recipe, learner=LearnerConfig("x", each))
+        for each in (params, dict(reversed(params.items())))
     )
-
-
-def test_without_folds_the_key_is_the_one_that_is_stored_since_before_there_were_any() -> None:
-    assert training_key("f" * 64, RIDGE, SIZES).startswith("f4b6aca2ec06d1b8")
+    assert training_key("one", "f", one) == training_key("one", "f", swapped)
 
 
 def test_too_little_history_is_refused(table: pa.Table) -> None:
     with pytest.raises(TrainingError, match="cannot be split"):
-        fit_model(table.slice(0, 90), ["a"], config=RIDGE, sizes=SIZES, evaluation=EVALUATION)
+        fit_model(table.slice(0, 90), Recipe(RIDGE, ("a",), SIZES, EVALUATION))

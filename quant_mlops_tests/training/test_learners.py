@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from quant_mlops.errors import TrainingError
+from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.fitting import load_model
 from quant_mlops.training.learners import (
     LEARNERS,
@@ -26,6 +27,7 @@ from quant_mlops.training.learners import (
 )
 from quant_mlops.training.recipe import Recipe, read_recipe
 from quant_mlops.training.splits import SplitSizes
+from quant_mlops.training.walk_forward import WalkForwardSizes
 
 WEIGHTS = "weights.json"
 CONFIGS = [
@@ -42,6 +44,17 @@ def examples(rows: int = 400, seed: int = 0) -> tuple[Example, Example]:
     return (
         Example(features[:half], target[:half]),
         Example(features[half:], target[half:]),
+    )
+
+
+def recipe_of(config: LearnerConfig, artifacts: Mapping[str, bytes]) -> Recipe:
+    return Recipe(
+        config,
+        ("a", "b", "c", "d"),
+        SplitSizes(2, 3, 1),
+        EvaluationSettings(5, 5, 0.0005),
+        WalkForwardSizes(2, 3, 4),
+        tuple(artifacts),
     )
 
 
@@ -89,7 +102,7 @@ def test_what_was_written_predicts_what_was_fitted(config: LearnerConfig) -> Non
     train, val = examples()
     model = learner.fit(train, val, config)
     artifacts = model.to_artifacts()
-    recipe = Recipe(config, ("a", "b", "c", "d"), tuple(artifacts), SplitSizes(2, 3, 1))
+    recipe = recipe_of(config, artifacts)
     loaded = load_model(read_recipe(recipe.to_bytes()), artifacts)
     assert read_recipe(recipe.to_bytes()) == recipe
     np.testing.assert_array_equal(loaded.predict(val.features), model.predict(val.features))
@@ -232,7 +245,7 @@ def test_a_learner_of_ones_own_is_named_by_module_and_class(own_module: str) -> 
     train, val = examples()
     model = learner_named(config.name).fit(train, val, config)
     artifacts = model.to_artifacts()
-    loaded = load_model(Recipe(config, ("a", "b", "c", "d"), tuple(artifacts)), artifacts)
+    loaded = load_model(recipe_of(config, artifacts), artifacts)
     np.testing.assert_array_equal(loaded.predict(val.features), val.features[:, 2])
     assert short_name(config.name) == "meanmodel"
 

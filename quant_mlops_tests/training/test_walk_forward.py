@@ -20,6 +20,7 @@ from quant_mlops.training.fitting import fit_model
 from quant_mlops.training.learners import Example, LearnerConfig, learner_named
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.out_of_sample import walk_forward_metrics
+from quant_mlops.training.recipe import Recipe
 from quant_mlops.training.splits import Splits, SplitSizes, split_sessions
 from quant_mlops.training.walk_forward import WalkForwardSizes, walk_forward
 
@@ -190,11 +191,9 @@ def test_the_metrics_are_those_of_all_test_windows_each_predicted_by_a_fit_befor
 
 
 def test_one_fold_has_the_metrics_of_a_single_training(table: pa.Table) -> None:
-    names = ["a", "b"]
-    trained = fit_model(
-        table, names, config=RIDGE, sizes=SplitSizes(8, 10, 1), evaluation=EVALUATION,
-        folds=WalkForwardSizes(8, 10, 1, None, 1),
-    )  # fmt: skip
+    folds = WalkForwardSizes(8, 10, 1, None, 1)
+    recipe = Recipe(RIDGE, ("a", "b"), SplitSizes(8, 10, 1), EVALUATION, folds)
+    trained = fit_model(table, recipe)
     backtest = trained.metrics["backtest"]
     single = {k: v for k, v in backtest.items() if not k.startswith("walk_forward_")}
     walked = {k.removeprefix("walk_forward_"): v for k, v in backtest.items() if k not in single}
@@ -203,12 +202,10 @@ def test_one_fold_has_the_metrics_of_a_single_training(table: pa.Table) -> None:
 
 def test_walking_forward_leaves_the_model_as_it_is(table: pa.Table) -> None:
     one, other = (
-        fit_model(
-            table, ["a", "b"], config=RIDGE, sizes=SplitSizes(8, 10, 1), evaluation=EVALUATION,
-            folds=folds,
-        )
+        fit_model(table, Recipe(RIDGE, ("a", "b"), SplitSizes(8, 10, 1), EVALUATION, folds))
         for folds in (None, WalkForwardSizes(8, 10, 3, 20, 1))
-    )  # fmt: skip
-    assert one.artifacts == other.artifacts
+    )
+    for name in one.recipe.artifacts:
+        assert one.artifacts[name] == other.artifacts[name]
     assert one.metrics["backtest"].items() < other.metrics["backtest"].items()
     assert one.last_fitted == other.last_fitted == np.unique(SESSIONS[:90])[-14].item()
