@@ -87,11 +87,8 @@ def _code(lineage: Lineage) -> CheckedItem:
     if run is None or run.code_version is None:
         return CheckedItem(item, UNPROVEN, "no training run says what code it was trained with")
     if run.code_dirty:
-        return CheckedItem(
-            item,
-            FAILED,
-            f"{run.code_version} with changes that were not committed: nobody has them",
-        )
+        proof = f"{run.code_version} with changes that were not committed: nobody has them"
+        return CheckedItem(item, UNPROVEN, proof)
     now = code_version()
     same = now.label == run.code_version and not now.dirty
     running = "which is running now" if same else f"running now is {now.describe()}"

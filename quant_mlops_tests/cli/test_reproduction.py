@@ -64,7 +64,7 @@ def test_where_a_model_differs_first_is_named(clean: Any, sessions: list[date]) 
     snapshot = clean("snapshot", "list", "--json").document[0]
     last = date.fromisoformat(snapshot["last_session"])
     calendar = trading_calendar("XNYS")
-    before = sessions[sessions.index(last) - 60]
+    before = sessions[sessions.index(last) - 120]
     event = calendar.close_time(before)
     lag = calendar.open_time(calendar.next(before)) - event
     with opened() as database:
