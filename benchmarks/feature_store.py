@@ -448,7 +448,7 @@ def show(measures: list[Measure]) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def write_results(measures: list[Measure]) -> Path:
+def write_results(measures: list[Measure], name: str = "feature-store") -> Path:
     """Write what was measured, and on what machine, as one JSON document."""
     now = datetime.now(UTC)
     document = {
@@ -461,7 +461,7 @@ def write_results(measures: list[Measure]) -> Path:
         "measures": [vars(measure) for measure in measures],
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"feature-store-{now:%Y%m%dT%H%M%SZ}.json"
+    path = RESULTS / f"{name}-{now:%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     return path
 

@@ -11,6 +11,7 @@ _PUBLIC = {
     "DriftMonitor": "quant_mlops.drift.monitor",
     "FeatureStore": "quant_mlops.features",
     "ModelRegistry": "quant_mlops.registry",
+    "Predictor": "quant_mlops.serving.predictor",
     "feature": "quant_mlops.features",
 }
 

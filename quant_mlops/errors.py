@@ -28,6 +28,7 @@ QuantMlopsError
 |  |  |__ChecksumMismatchError   stored bytes do not have the digest they were filed under
 |  |  |__UnsafeArtifactError     a format that runs code when it is loaded
 |  |__PromotionConflictError     the live version was not the one the caller expected
+|__PredictionError               a prediction cannot be made, stored or found
 |__MonitoringError
 |  |__ChannelError              an alert channel did not take an alert
 |__StrategyError                 a strategy's file is missing, malformed or inconsistent
@@ -146,6 +147,10 @@ class UnsafeArtifactError(ArtifactError):
 
 class PromotionConflictError(RegistryError):
     """The live version was not the one the caller expected."""
+
+
+class PredictionError(QuantMlopsError):
+    """A prediction cannot be made, stored or found."""
 
 
 class MonitoringError(QuantMlopsError):

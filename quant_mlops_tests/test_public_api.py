@@ -13,7 +13,10 @@ import pytest
 import quant_mlops
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-NAMES = ("AlertConfig", "Database", "DriftMonitor", "FeatureStore", "ModelRegistry", "feature")
+NAMES = (
+    "AlertConfig", "Database", "DriftMonitor", "FeatureStore", "ModelRegistry", "Predictor",
+    "feature",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,6 +53,9 @@ def test_signatures_are_those_that_users_rely_on() -> None:
     assert parameters(registry.get_best_model)[:5] == [
         "self", "strategy_type", "metric_name", "dataset_type", "higher_is_better",
     ]  # fmt: skip
+    predictor = quant_mlops.Predictor
+    assert parameters(predictor) == ["strategy_id", "store", "registry"]
+    assert parameters(predictor.predict) == ["self", "entities", "as_of", "store"]
     assert parameters(monitor)[1:3] == ["strategy_id", "config"]
     assert parameters(monitor.run_daily) == ["self", "date"]
 

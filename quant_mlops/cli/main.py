@@ -25,6 +25,7 @@ from quant_mlops.cli.ingest import ingest
 from quant_mlops.cli.models import models
 from quant_mlops.cli.runs import daily, report
 from quant_mlops.cli.snapshots import snapshot
+from quant_mlops.cli.trace import trace
 from quant_mlops.errors import QuantMlopsError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -51,7 +52,8 @@ def cli(home: Path | None) -> None:
 
 
 for command in (
-    demo, dev, db, ingest, features, snapshot, models, drift, alerts, daily, report, doctor,
+    demo, dev, db, ingest, features, snapshot, models, drift, alerts, trace, daily, report,
+    doctor,
 ):  # fmt: skip
     cli.add_command(command)
 

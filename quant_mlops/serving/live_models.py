@@ -32,8 +32,22 @@ class ServedModel:
     fitted: FittedModel
 
     def predict(self, features: Floats) -> Floats:
-        """Return one signal for each row of features, shape (R,)."""
-        return self.fitted.predict(features)
+        """Return one signal for each row of features, shape (R,).
+
+        A row's signal is the same bit for bit, whatever rows stand beside it.
+
+        Raises
+        ------
+        RegistryError
+            A signal is not finite.
+        """
+        signals = self.fitted.predict(features) if len(features) else np.empty(0)
+        if not np.isfinite(signals).all():
+            raise RegistryError(
+                f"{self.label} gave {int((~np.isfinite(signals)).sum())} predictions that are not "
+                f"finite; roll back to the version before it"
+            )
+        return signals
 
 
 class ModelLoader:

@@ -14,7 +14,6 @@ import pyarrow as pa
 from quant_mlops.database import Database
 from quant_mlops.database.binary_copy import copy_table
 from quant_mlops.database.queries import query
-from quant_mlops.errors import RegistryError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.instants import from_microseconds
 from quant_mlops.market.calendar import TradingCalendar
@@ -148,12 +147,7 @@ def _predict(model: ServedModel, inputs: DecisionInputs, strategy_id: str) -> tu
     matrix = inputs.matrix()
     complete = np.isfinite(matrix).all(axis=1)
     known, table = matrix[complete], inputs.table.filter(pa.array(complete))
-    signals = model.predict(known) if len(known) else np.empty(0)
-    if not np.isfinite(signals).all():
-        raise RegistryError(
-            f"{model.label} gave {int((~np.isfinite(signals)).sum())} predictions that are not "
-            f"finite; roll back to the version before it"
-        )
+    signals = model.predict(known)
     count = len(known)
     rows = pa.table(
         {
@@ -163,13 +157,13 @@ def _predict(model: ServedModel, inputs: DecisionInputs, strategy_id: str) -> tu
             "session": table["session"],
             "model_id": pa.repeat(str(model.model_id), count),
             "signal": pa.array(signals),
-            "feature_digest": pa.array(_digests(known, inputs.names), pa.string()),
+            "feature_digest": pa.array(feature_digests(known, inputs.names), pa.string()),
         }
     )
     return rows, int((~complete).sum())
 
 
-def _digests(matrix: Floats, names: tuple[str, ...]) -> list[str]:
+def feature_digests(matrix: Floats, names: tuple[str, ...]) -> list[str]:
     """Return the digest of the values each prediction was made of, little-endian in order."""
     prefix = hashlib.sha256("\n".join(names).encode())
     data = np.ascontiguousarray(matrix.astype("<f8"))

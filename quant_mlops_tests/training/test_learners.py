@@ -212,7 +212,7 @@ def test_an_unknown_learner_is_named_with_those_there_are() -> None:
         learner_named("oracle")
 
 
-class MeanModel:
+class ColumnModel:
     """A learner of somebody's own: it predicts a column."""
 
     def __init__(self, column: int = 0) -> None:
@@ -225,29 +225,29 @@ class MeanModel:
         return {"column.json": json.dumps(self.column).encode()}
 
     def fit(self, train: Example, val: Example, config: LearnerConfig) -> FittedModel:
-        return MeanModel(int(config.params["column"]))
+        return ColumnModel(int(config.params["column"]))
 
     def load(self, artifacts: Mapping[str, bytes]) -> FittedModel:
-        return MeanModel(json.loads(artifacts["column.json"]))
+        return ColumnModel(json.loads(artifacts["column.json"]))
 
 
 @pytest.fixture
 def own_module(monkeypatch: pytest.MonkeyPatch) -> str:
     module = ModuleType("own_learners")
-    module.MeanModel = MeanModel  # type: ignore[attr-defined]
+    module.ColumnModel = ColumnModel  # type: ignore[attr-defined]
     module.Nothing = object  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module.__name__
 
 
 def test_a_learner_of_ones_own_is_named_by_module_and_class(own_module: str) -> None:
-    config = LearnerConfig(f"{own_module}:MeanModel", {"column": 2})
+    config = LearnerConfig(f"{own_module}:ColumnModel", {"column": 2})
     train, val = examples()
     model = learner_named(config.name).fit(train, val, config)
     artifacts = model.to_artifacts()
     loaded = load_model(recipe_of(config, artifacts), artifacts)
     np.testing.assert_array_equal(loaded.predict(val.features), val.features[:, 2])
-    assert short_name(config.name) == "meanmodel"
+    assert short_name(config.name) == "columnmodel"
 
 
 @pytest.mark.parametrize(
@@ -267,3 +267,29 @@ def test_a_learner_that_cannot_be_used_is_refused(own_module: str, name: str, pr
 def test_a_recipe_that_is_none_is_refused(document: bytes) -> None:
     with pytest.raises(TrainingError, match=r"config\.json cannot be read"):
         read_recipe(document)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_a_row_has_the_same_signal_whatever_rows_stand_beside_it(config: LearnerConfig) -> None:
+    learner = learner_named(config.name)
+    train, val = examples(seed=3)
+    model = learner.load(learner.fit(train, val, config).to_artifacts())
+    together = model.predict(train.features)
+    alone = np.concatenate([model.predict(row[None, :]) for row in train.features])
+    assert alone.tobytes() == together.tobytes()
+    some = np.asfortranarray(train.features)[17:101]
+    assert model.predict(some).tobytes() == together[17:101].tobytes()
+
+
+def test_trees_predict_what_they_predict_of_a_matrix_of_their_own() -> None:
+    import xgboost
+
+    learner = learner_named("xgboost")
+    train, val = examples(seed=4)
+    model: Any = learner.load(learner.fit(train, val, CONFIGS[0]).to_artifacts())
+    features = train.features.copy()
+    features[::7, 1] = np.nan
+    rounds = (0, int(model.booster.attr("best_iteration")) + 1)
+    matrix = xgboost.DMatrix(features, nthread=1)
+    expected = model.booster.predict(matrix, iteration_range=rounds)
+    assert model.predict(features).tobytes() == expected.astype(np.float64).tobytes()
