@@ -474,7 +474,7 @@ def test_a_predictor_knows_the_session_when_calls_jump_in_time(
 ) -> None:
     predictor = start(ridge)
     for place in (12, 15, 12, 11, 15):
-        for after, session in ((-1, place), (0, place), (1, place + 1)):
+        for after, session in ((-1, place), (0, place), (1, place + 1), (0, place)):
             moment = stage.open(place) + timedelta(seconds=after)
             (found,) = predictor.predict("B2", moment)
             assert found.session == stage.sessions[session]
