@@ -26,7 +26,10 @@ from quant_mlops.database.embedded import EmbeddedServer
 from quant_mlops.database.migrations import migrate
 from quant_mlops.database.queries import query
 from quant_mlops.market.calendar import trading_calendar
-from quant_mlops.training.learners import Example, LearnerConfig, XgboostLearner, config_bytes
+from quant_mlops.training.evaluation import EvaluationSettings
+from quant_mlops.training.learners import Example, LearnerConfig, XgboostLearner
+from quant_mlops.training.recipe import CONFIG, Recipe
+from quant_mlops.training.splits import SplitSizes
 
 ENTITIES, SESSIONS, STRATEGY = 500, 250, "benchmark"
 ROUNDS = {1: 1_000, ENTITIES: 40}
@@ -63,9 +66,17 @@ def make_live(database: Database, registry: ModelRegistry) -> None:
             "knowledge_time": datetime(2024, 1, 2, tzinfo=UTC),
             "first_session": date(2023, 1, 3),
             "last_session": date(2023, 12, 29),
+            "spine_first": None,
+            "spine_last": None,
+            "universe": None,
             "row_count": 1,
             "left_out": Jsonb({}),
-            "features": Jsonb({name: {"version": 1, "logic_hash": ""} for name in names}),
+            "features": Jsonb(
+                {
+                    name: {"version": 1, "logic_hash": "", "position": i}
+                    for i, name in enumerate(names)
+                }
+            ),
             "label": Jsonb({"kind": "forward_return", "horizon": 5, "calendar": "XNYS"}),
             "uri": "file:///nowhere",
             "file_sha256": "0" * 64,
@@ -77,9 +88,13 @@ def make_live(database: Database, registry: ModelRegistry) -> None:
     sample = Example(features, features[:, 0] + noise)
     config = LearnerConfig("xgboost", {"rounds": 100, "patience": 100, "max_depth": 4})
     model_id = registry.register_model(STRATEGY, STRATEGY, snapshot_id=snapshot_id)
-    weights = XgboostLearner().fit(sample, sample, config).to_bytes()
-    registry.store_artifact(model_id, weights, XgboostLearner.artifact_type)
-    registry.store_artifact(model_id, config_bytes(config, names), "config.json")
+    artifacts = XgboostLearner().fit(sample, sample, config).to_artifacts()
+    recipe = Recipe(
+        config, tuple(names), SplitSizes(1, 1), EvaluationSettings(5, 5, 0.0),
+        artifacts=tuple(artifacts),
+    )  # fmt: skip
+    for name, data in {**artifacts, CONFIG: recipe.to_bytes()}.items():
+        registry.store_artifact(model_id, data, name)
     registry.promote(STRATEGY, 1, STRATEGY, by="benchmark", reason="benchmark")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,9 +17,9 @@ from quant_mlops.instants import MICROSECOND
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.records import Deployment, ModelInfo
-from quant_mlops.serving.live_models import CONFIG
 from quant_mlops.serving.predictions import feature_digests
 from quant_mlops.serving.stored_predictions import StoredPrediction, find_prediction
+from quant_mlops.training.recipe import CONFIG, read_recipe
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 Verdict = Literal["matches", "matches without later rows", "differs"]
@@ -164,9 +163,9 @@ def _pinned_versions(
         return {}, [f"{model.label} has no training snapshot, which would say what it reads"]
     notes = []
     try:
-        names = json.loads(registry.load_artifact(model.model_id, CONFIG))["features"]
+        names = read_recipe(registry.load_artifact(model.model_id, CONFIG)).features
     except ArtifactError as error:
-        names = snapshot.feature_names
+        names = tuple(snapshot.feature_names)
         notes.append(f"the order of the features is that of the snapshot, since {error}")
     return {name: snapshot.features[name]["version"] for name in names}, notes
 

@@ -32,7 +32,9 @@ def test_a_version_is_shown_with_what_it_was_made_of(desk: Any, registry: ModelR
     assert all(len(f["logic_hash"]) == 64 for f in document["snapshot"]["features"].values())
     assert document["training_run"]["status"] == "completed"
     assert document["training_run"]["library_versions"]["numpy"]
-    assert {a["artifact_type"] for a in document["artifacts"]} == {"weights.npz", "config.json"}
+    assert {a["artifact_type"] for a in document["artifacts"]} == {
+        "config.json", "scaler.npz", "weights.npz",
+    }  # fmt: skip
     assert [d["strategy_id"] for d in document["deployments"]] == ["small"]
     assert document["tags"] == {"stage": "[final]"}
 

@@ -309,7 +309,7 @@ def test_a_signal_that_is_no_number_is_refused_and_not_stored(stage: Stage, star
 
     broken = LinearModel(np.zeros(2), np.ones(2), np.array([np.inf, 1.0]), 0.1)
     model_id = stage.fit("ridge", seed=6).model_id
-    stage.registry.store_artifact(model_id, broken.to_bytes(), "weights.npz")
+    stage.registry.store_artifact(model_id, broken.to_artifacts()["weights.npz"], "weights.npz")
     predictor = start(stage.registry.get_model_by_id(model_id))
     with pytest.raises(RegistryError, match="gave 1 predictions that are not finite"):
         predictor.predict("B2", stage.open(12))
