@@ -17,7 +17,8 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,7 +28,7 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from quant_mlops.database import Database
 from quant_mlops.database.embedded import EmbeddedServer
@@ -41,9 +42,22 @@ hypothesis.settings.register_profile("quick", max_examples=60)
 hypothesis.settings.register_profile("thorough", max_examples=2_500)
 hypothesis.settings.load_profile("quick")
 
+# Threads that wait by spinning keep the core that another process needs, and a fit of a tenth of a
+# second takes ten; XGBoost reads this when it is loaded, here and in the processes of the tests.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 GIVEN_SERVER = os.environ.get("QUANT_MLOPS_TEST_DATABASE_URL", "")
 ASSUMED_LAG = 15 * 60 * 10**6
+# What servers write in a test is thrown away, so where there is room it never sees a disk.
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+# The log is thrown away as well; each new database has the buffers looked through.
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "'256MB'",
+    "shared_buffers": "'128MB'",
+}
 
 
 def pytest_report_header() -> str:
@@ -75,12 +89,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @contextmanager
 def reachable_folder() -> Iterator[Path]:
     """Give a fresh folder that the server's user may enter, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="qm-"))
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    folder = Path(tempfile.mkdtemp(prefix="qm-", dir=MEMORY if roomy else None))
     folder.chmod(0o755)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def reachable() -> Callable[[], AbstractContextManager[Path]]:
+    """Give the function that makes folders for the homes of further servers."""
+    return reachable_folder
 
 
 @pytest.fixture(scope="session")
@@ -94,80 +115,81 @@ def server_url() -> Iterator[str]:
         server.start()
         try:
             with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-                connection.execute("ALTER SYSTEM SET fsync = off")
-                connection.execute("SELECT pg_reload_conf()")
+                for name, value in SETTINGS.items():
+                    connection.execute(f"ALTER SYSTEM SET {name} = {value}")
+            server.stop()
+            server.start()
             yield server.url("postgres")
         finally:
             server.stop()
 
 
+Clone = Callable[[str | None], AbstractContextManager[str]]
+
+
 @pytest.fixture(scope="session")
-def template(server_url: str) -> Iterator[str]:
-    """Give the name of a database that holds the schema and nothing else."""
-    name = _new_name("template")
+def clone(server_url: str) -> Clone:
+    """Give a function that copies a database, or makes an empty one, and gives its URL."""
+    return partial(_cloned, server_url)
+
+
+@contextmanager
+def _cloned(server_url: str, template: str | None) -> Iterator[str]:
+    name = f"qm_test_{uuid.uuid4().hex[:16]}"
+    # Copying files is several times as fast as writing each page to the log.
+    statement = sql.SQL("CREATE DATABASE {} STRATEGY file_copy").format(sql.Identifier(name))
     with psycopg.connect(server_url, autocommit=True) as connection:
-        _run(connection, "CREATE DATABASE {}", name)
-        with Database(make_conninfo(server_url, dbname=name)) as database:
+        if template is not None:
+            # A database that others are connected to cannot be copied.
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
+                [template],
+            )
+            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        connection.execute(statement)
+    try:
+        yield make_conninfo(server_url, dbname=name)
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+            connection.execute(drop)
+
+
+@pytest.fixture(scope="session")
+def template(clone: Clone) -> Iterator[str]:
+    """Give the name of a database that holds the schema and nothing else."""
+    with clone(None) as conninfo:
+        with Database(conninfo) as database:
             migrate(database)
-        # A database that others are connected to cannot be cloned.
-        _run(connection, "ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
-            [name],
-        )
-        yield name
-        _run(connection, "DROP DATABASE {} WITH (FORCE)", name)
+        yield str(conninfo_to_dict(conninfo)["dbname"])
 
 
 @pytest.fixture
-def database(server_url: str, template: str) -> Iterator[Database]:
+def database(clone: Clone, template: str) -> Iterator[Database]:
     """Give a migrated database of the test's own."""
-    with _database(server_url, sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))) as made:
+    with clone(template) as conninfo, Database(conninfo) as made:
         yield made
 
 
 @pytest.fixture
-def other_database(server_url: str, template: str) -> Iterator[Database]:
+def other_database(clone: Clone, template: str) -> Iterator[Database]:
     """Give a second migrated database, for tests that compare two."""
-    with _database(server_url, sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))) as made:
+    with clone(template) as conninfo, Database(conninfo) as made:
         yield made
 
 
 @pytest.fixture
-def empty_database(server_url: str) -> Iterator[Database]:
+def empty_database(clone: Clone) -> Iterator[Database]:
     """Give a database of the test's own to which no migration was applied."""
-    with _database(server_url, sql.SQL("")) as made:
+    with clone(None) as conninfo, Database(conninfo) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def module_database(server_url: str, template: str) -> Iterator[Database]:
+def module_database(clone: Clone, template: str) -> Iterator[Database]:
     """Give a migrated database that the tests of one module share, for reading."""
-    with _database(server_url, sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))) as made:
+    with clone(template) as conninfo, Database(conninfo) as made:
         yield made
-
-
-@contextmanager
-def _database(server_url: str, template: sql.Composable) -> Iterator[Database]:
-    name = _new_name("test")
-    # Copying files is three times as fast as writing each page to the log.
-    statement = sql.SQL("CREATE DATABASE {} STRATEGY file_copy").format(sql.Identifier(name))
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(statement + template)
-    try:
-        with Database(make_conninfo(server_url, dbname=name)) as database:
-            yield database
-    finally:
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            _run(connection, "DROP DATABASE {} WITH (FORCE)", name)
-
-
-def _new_name(what: str) -> str:
-    return f"qm_{what}_{uuid.uuid4().hex[:16]}"
-
-
-def _run(connection: psycopg.Connection, statement: str, name: str) -> None:
-    connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 StartPython = Callable[..., "subprocess.Popen[str]"]

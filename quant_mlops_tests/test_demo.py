@@ -6,13 +6,11 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -149,21 +147,28 @@ def _without_ids(value: Any) -> Any:
     return value
 
 
-@contextmanager
-def fresh_home(prices: Path) -> Iterator[Home]:
-    folder = Path(tempfile.mkdtemp(prefix="qm-demo-"))
-    folder.chmod(0o755)
-    home = Home(folder, prices)
-    try:
-        yield home
-    finally:
-        home.server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+FreshHome = Callable[[], AbstractContextManager[Home]]
 
 
 @pytest.fixture(scope="module")
-def home(price_file: Path) -> Iterator[Home]:
-    with fresh_home(price_file) as made:
+def fresh_home(price_file: Path, reachable: Any) -> FreshHome:
+    """Give a function that makes homes; their servers are stopped in the end."""
+
+    @contextmanager
+    def make() -> Iterator[Home]:
+        with reachable() as folder:
+            home = Home(folder, price_file)
+            try:
+                yield home
+            finally:
+                home.server.stop()
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def home(fresh_home: FreshHome) -> Iterator[Home]:
+    with fresh_home() as made:
         yield made
 
 
@@ -227,9 +232,9 @@ def test_a_second_run_stores_nothing_and_costs_less(
 
 
 def test_another_home_gives_the_same_and_a_second_demo_in_it_is_refused(
-    price_file: Path, undisturbed: Run, expected: dict[str, list[str]]
+    fresh_home: FreshHome, undisturbed: Run, expected: dict[str, list[str]]
 ) -> None:
-    with fresh_home(price_file) as other:
+    with fresh_home() as other:
         first = other.start()
         wait_for(first, "features")
         second = other.start()
@@ -271,9 +276,9 @@ INTERRUPTIONS = [
 
 
 def test_however_it_is_interrupted_the_next_run_goes_on_to_the_same_end(
-    price_file: Path, expected: dict[str, list[str]]
+    fresh_home: FreshHome, expected: dict[str, list[str]]
 ) -> None:
-    with fresh_home(price_file) as other:
+    with fresh_home() as other:
         for stage, seconds, what in INTERRUPTIONS:
             process = other.start()
             wait_for(process, stage)

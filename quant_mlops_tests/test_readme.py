@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -55,12 +54,12 @@ class Workplace:
 
 
 @pytest.fixture(scope="module")
-def workplace() -> Iterator[Workplace]:
-    # The system's user for PostgreSQL may not enter pytest's own temporary folders.
-    folder = Path(tempfile.mkdtemp(prefix="qm-readme-"))
-    folder.chmod(0o755)
-    programs = folder / "programs"
-    programs.mkdir()
+def workplace(tmp_path_factory: pytest.TempPathFactory, reachable: Any) -> Iterator[Workplace]:
+    with reachable() as folder:
+        yield from work_in(folder, tmp_path_factory.mktemp("programs"))
+
+
+def work_in(folder: Path, programs: Path) -> Iterator[Workplace]:
     wrapper = programs / "quant-mlops"
     wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m quant_mlops "$@"\n')
     wrapper.chmod(0o755)
@@ -79,7 +78,6 @@ def workplace() -> Iterator[Workplace]:
                 [str(wrapper), "--home", str(home), "db", "stop"],
                 env=environment, cwd=folder, capture_output=True, check=False,
             )  # fmt: skip
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:

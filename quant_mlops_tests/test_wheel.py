@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import venv
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,34 +47,31 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def installed() -> Iterator[Installed]:
-    folder = Path(tempfile.mkdtemp(prefix="qm-wheel-"))
-    folder.chmod(0o755)
-    try:
-        build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
-        done = subprocess.run(
-            [*build, REPOSITORY], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        (wheel,) = folder.glob("*.whl")
-        environment = folder / "environment"
-        venv.create(environment, with_pip=False)
-        paths = {"base": str(environment), "platbase": str(environment)}
-        packages = Path(sysconfig.get_path("purelib", scheme="venv", vars=paths))
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(packages)
-        # The libraries of this environment; its own links to checkouts are not followed.
-        (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        command = environment / "bin" / "quant-mlops"
-        command.write_text(
-            f"#!{environment}/bin/python\nfrom quant_mlops.cli.main import main\nmain()\n"
-        )
-        command.chmod(0o755)
+def installed(tmp_path_factory: pytest.TempPathFactory, reachable: Any) -> Iterator[Installed]:
+    built = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", built]
+    done = subprocess.run(
+        [*build, REPOSITORY], cwd=built, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = built.glob("*.whl")
+    environment = built / "environment"
+    venv.create(environment, with_pip=False)
+    paths = {"base": str(environment), "platbase": str(environment)}
+    packages = Path(sysconfig.get_path("purelib", scheme="venv", vars=paths))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(packages)
+    # The libraries of this environment; its own links to checkouts are not followed.
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    command = environment / "bin" / "quant-mlops"
+    command.write_text(
+        f"#!{environment}/bin/python\nfrom quant_mlops.cli.main import main\nmain()\n"
+    )
+    command.chmod(0o755)
+    with reachable() as folder:
         yield Installed(wheel, command, folder)
         for home in (folder / "home", folder / "home" / "demos" / "tiny"):
             EmbeddedServer(home / "postgres").stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_statements_sample_strategies_and_configuration_are_inside(installed: Installed) -> None:

@@ -7,21 +7,17 @@ import os
 import re
 import signal
 import tempfile
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from quant_mlops.cli.main import main
 from quant_mlops.database import Database
@@ -147,20 +143,6 @@ def price_file(tmp_path_factory: pytest.TempPathFactory, sessions: list[date]) -
     return path
 
 
-@contextmanager
-def cloned(server_url: str, template: str) -> Iterator[str]:
-    """Give the URL of a copy of a database, dropped in the end."""
-    name = f"qm_test_{uuid.uuid4().hex[:16]}"
-    new, source = sql.Identifier(name), sql.Identifier(template)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(new, source))
-    try:
-        yield make_conninfo(server_url, dbname=name)
-    finally:
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(new))
-
-
 @dataclass(frozen=True)
 class Stock:
     """A home and the name of the database in which its strategy was run."""
@@ -170,12 +152,10 @@ class Stock:
 
 
 @pytest.fixture(scope="session")
-def stock(
-    server_url: str, template: str, price_file: Path, sessions: list[date]
-) -> Iterator[Stock]:
+def stock(clone: Any, template: str, price_file: Path, sessions: list[date]) -> Iterator[Stock]:
     with (
         tempfile.TemporaryDirectory(prefix="qm-stock-") as folder,
-        cloned(server_url, template) as conninfo,
+        clone(template) as conninfo,
     ):
         home = Path(folder)
         (home / "strategies").mkdir()
@@ -202,10 +182,10 @@ def stock(
 
 @pytest.fixture
 def desk(
-    server_url: str, stock: Stock, shell: Shell, monkeypatch: pytest.MonkeyPatch
+    clone: Any, stock: Stock, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Shell]:
     """Give a shell whose commands work on a copy of the stocked database."""
-    with cloned(server_url, stock.database) as conninfo:
+    with clone(stock.database) as conninfo:
         monkeypatch.setenv("QUANT_MLOPS_HOME", str(stock.home))
         monkeypatch.setenv("QUANT_MLOPS_DATABASE_URL", conninfo)
         yield shell

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 import uuid
@@ -78,9 +76,12 @@ class Development:
 
 
 @pytest.fixture
-def development(request: pytest.FixtureRequest) -> Iterator[Development]:
-    home = Path(tempfile.mkdtemp(prefix="qm-dev-"))
-    home.chmod(0o755)
+def development(reachable: Any) -> Iterator[Development]:
+    with reachable() as home:
+        yield from serve(home)
+
+
+def serve(home: Path) -> Iterator[Development]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -103,7 +104,6 @@ def development(request: pytest.FixtureRequest) -> Iterator[Development]:
     process.wait()
     log.close()
     EmbeddedServer(home / "postgres").stop()
-    shutil.rmtree(home, ignore_errors=True)
 
 
 QUESTION = """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="qm-cli-"))
-    folder.chmod(0o755)
-    yield folder
-    EmbeddedServer(folder / "postgres").stop()
-    shutil.rmtree(folder, ignore_errors=True)
+def home(reachable: Any) -> Iterator[Path]:
+    with reachable() as folder:
+        yield folder
+        EmbeddedServer(folder / "postgres").stop()
 
 
 def test_a_started_server_stays_until_it_is_stopped_and_another_ends_with_its_command(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,29 +14,25 @@ from quant_mlops.database.embedded import EmbeddedServer
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
+def home(reachable: Any) -> Iterator[Path]:
     """Give a folder that the server's user may enter; its servers are stopped afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="qm-"))
-    folder.chmod(0o755)
-    yield folder
-    for pid_file in folder.rglob("postmaster.pid"):
-        EmbeddedServer(pid_file.parent).stop()
-    for path in folder.rglob("*"):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(path.stat().st_mode | 0o700)
-    shutil.rmtree(folder)
+    with reachable() as folder:
+        yield folder
+        for pid_file in folder.rglob("postmaster.pid"):
+            EmbeddedServer(pid_file.parent).stop()
+        for path in folder.rglob("*"):
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(path.stat().st_mode | 0o700)
 
 
 @pytest.fixture(scope="session")
-def seed() -> Iterator[Path]:
+def seed(reachable: Any) -> Iterator[Path]:
     """Give a home with a server's data, made once as that takes most of a start."""
-    folder = Path(tempfile.mkdtemp(prefix="qm-"))
-    folder.chmod(0o755)
-    server = EmbeddedServer(folder / "postgres")
-    server.start()
-    server.stop()
-    yield folder
-    shutil.rmtree(folder)
+    with reachable() as folder:
+        server = EmbeddedServer(folder / "postgres")
+        server.start()
+        server.stop()
+        yield folder
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +12,10 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.orchestration.instance import dagster_yaml, open_instance, run_job
@@ -118,26 +115,6 @@ def defs(strategy: Strategy) -> dg.Definitions:
     )
 
 
-@contextmanager
-def cloned(server_url: str, template: str | None) -> Iterator[str]:
-    """Give the URL of a database of one's own, dropped in the end."""
-    name = f"qm_test_{uuid.uuid4().hex[:16]}"
-    source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template)) if template else sql.SQL("")
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        # Dagster leaves pooled connections behind, and what is in use cannot be cloned.
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
-            [template],
-        )
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + source)
-    try:
-        yield make_conninfo(server_url, dbname=name)
-    finally:
-        drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(drop)
-
-
 def dagster_url(conninfo: str) -> str:
     parts = conninfo_to_dict(conninfo)
     password = f":{parts['password']}" if parts.get("password") else ""
@@ -159,9 +136,9 @@ def dagster_environment(folder: Path, conninfo: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def dagster_template(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def dagster_template(clone: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the name of a database that holds Dagster's tables and nothing else."""
-    with cloned(server_url, None) as conninfo:
+    with clone(None) as conninfo:
         folder = tmp_path_factory.mktemp("dagster_template")
         with dagster_environment(folder, conninfo), open_instance():
             pass
@@ -188,11 +165,11 @@ class Desk:
 
 
 @contextmanager
-def open_desk(server_url: str, folder: Path, *, domain: str, dagster: str) -> Iterator[Desk]:
+def open_desk(clone: Any, folder: Path, *, domain: str, dagster: str) -> Iterator[Desk]:
     """Clone both databases and set the environment that commands and runs read."""
     with (
-        cloned(server_url, domain) as ours,
-        cloned(server_url, dagster) as theirs,
+        clone(domain) as ours,
+        clone(dagster) as theirs,
         environment(folder, ours, theirs),
         open_instance() as instance,
     ):
@@ -200,11 +177,9 @@ def open_desk(server_url: str, folder: Path, *, domain: str, dagster: str) -> It
 
 
 @pytest.fixture
-def desk(server_url: str, template: str, dagster_template: str, tmp_path: Path) -> Iterator[Desk]:
+def desk(clone: Any, template: str, dagster_template: str, tmp_path: Path) -> Iterator[Desk]:
     """Give an empty database and an instance without a run."""
-    with open_desk(
-        server_url, tmp_path / "home", domain=template, dagster=dagster_template
-    ) as opened:
+    with open_desk(clone, tmp_path / "home", domain=template, dagster=dagster_template) as opened:
         yield opened
 
 
@@ -231,7 +206,7 @@ def training_config(strategy: Strategy, session: date, request_id: int = 0) -> d
 
 @pytest.fixture(scope="session")
 def ran(
-    server_url: str,
+    clone: Any,
     template: str,
     dagster_template: str,
     defs: dg.Definitions,
@@ -242,8 +217,8 @@ def ran(
     first, last = strategy.first_partition, sessions[-1]
     with (
         tempfile.TemporaryDirectory(prefix="qm-ran-") as folder,
-        cloned(server_url, template) as ours,
-        cloned(server_url, dagster_template) as theirs,
+        clone(template) as ours,
+        clone(dagster_template) as theirs,
     ):
         home = Path(folder)
         with environment(home, ours, theirs), open_instance() as instance:
@@ -263,7 +238,7 @@ def ran(
 
 
 @pytest.fixture
-def ran_desk(server_url: str, ran: Ran) -> Iterator[Desk]:
+def ran_desk(clone: Any, ran: Ran) -> Iterator[Desk]:
     """Give a copy of what was run, to be tampered with; only its home is shared."""
-    with open_desk(server_url, ran.home, domain=ran.domain, dagster=ran.dagster) as opened:
+    with open_desk(clone, ran.home, domain=ran.domain, dagster=ran.dagster) as opened:
         yield opened
