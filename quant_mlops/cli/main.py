@@ -11,21 +11,9 @@ from types import FrameType
 from typing import NoReturn
 
 import click
-import psycopg
 
 from quant_mlops import __version__
-from quant_mlops.cli.alerts import alerts
-from quant_mlops.cli.db import db
-from quant_mlops.cli.demo import demo
-from quant_mlops.cli.dev import dev
-from quant_mlops.cli.doctor import doctor
-from quant_mlops.cli.drift import drift
-from quant_mlops.cli.features import features
-from quant_mlops.cli.ingest import ingest
-from quant_mlops.cli.models import models
-from quant_mlops.cli.runs import daily, report
-from quant_mlops.cli.snapshots import snapshot
-from quant_mlops.cli.trace import trace
+from quant_mlops.cli.command_table import CommandTable
 from quant_mlops.errors import QuantMlopsError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -34,6 +22,7 @@ DEBUG = "--debug"
 
 
 @click.group(
+    cls=CommandTable,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: quant-mlops demo",
 )
@@ -51,13 +40,6 @@ def cli(home: Path | None) -> None:
         os.environ["QUANT_MLOPS_HOME"] = str(home.expanduser().absolute())
 
 
-for command in (
-    demo, dev, db, ingest, features, snapshot, models, drift, alerts, trace, daily, report,
-    doctor,
-):  # fmt: skip
-    cli.add_command(command)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -65,6 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     debug = DEBUG in given
     given = [argument for argument in given if argument != DEBUG]
     _end_on_signals()
+    # Where other processes want the cores as well, XGBoost's threads would wait for each other by
+    # spinning on them, and a fit of a tenth of a second would take ten.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         status = cli.main(args=given, prog_name="quant-mlops", standalone_mode=False)
         sys.stdout.flush()
@@ -113,6 +98,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _sentence(error: BaseException) -> str:
     """Return the first error of ours in a chain, such as Dagster wraps around a step's."""
+    import psycopg
+
     current: BaseException | None = error
     while current is not None:
         if isinstance(current, QuantMlopsError | psycopg.Error):

@@ -9,9 +9,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import exchange_calendars
 import numpy as np
-from exchange_calendars.errors import InvalidCalendarName
 from numpy.typing import NDArray
 
 from quant_mlops.errors import MarketDataError, NotASessionError
@@ -200,6 +198,10 @@ def _end_of_next_year() -> date:
 
 
 def _source(name: str, through: date) -> Any:
+    # With pandas it takes half a second to import, and many commands need no sessions.
+    import exchange_calendars
+    from exchange_calendars.errors import InvalidCalendarName
+
     with warnings.catch_warnings():
         # exchange_calendars 4.13 calls what pandas 3.1 deprecates, which no caller can mend.
         warnings.simplefilter("ignore", category=DeprecationWarning)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from quant_mlops.errors import PriceFileError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Mask = NDArray[np.bool_]
 
@@ -128,6 +130,8 @@ def read_instants(
     if pa.types.is_timestamp(kind) and kind.tz:
         utc = pc.cast(column, pa.timestamp("us", "UTC"), safe=False)
         return _numpy(utc).astype("datetime64[us]"), np.zeros(len(column), dtype=np.bool_), None
+    import pandas as pd
+
     codes, texts = _encoded(column)
     found = np.full(len(texts) + 1, np.datetime64("NaT"), dtype="datetime64[us]")
     series = pd.Series(texts, dtype="object")
@@ -154,6 +158,8 @@ def read_instants(
 def _days_from_text(
     column: pa.Array, *, file: str, row_number: NDArray[np.int64]
 ) -> tuple[NDArray[np.datetime64], str | None]:
+    import pandas as pd
+
     codes, texts = _encoded(column)
     written = pd.Series(texts, dtype="object")
     # Days that end in the year are compared whatever stands between their parts.

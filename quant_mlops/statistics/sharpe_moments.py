@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 
 def sharpe_standard_error_from_moments(
@@ -50,7 +49,7 @@ def probabilistic_sharpe_from_moments(
     error = sharpe_standard_error_from_moments(
         sharpe, observations=observations, skewness=skewness, kurtosis=kurtosis
     )
-    return float(special.ndtr((sharpe - benchmark) / error)) if error > 0.0 else math.nan
+    return _normal_cdf((sharpe - benchmark) / error) if error > 0.0 else math.nan
 
 
 def expected_maximum_sharpe(trials: float, variance: float) -> float:
@@ -89,7 +88,22 @@ def expected_maximum_sharpe(trials: float, variance: float) -> float:
         return 0.0
     weight = np.euler_gamma
     # z(1 - p) = -z(p), and the right side keeps its digits when p is small.
-    quantile = -(1.0 - weight) * special.ndtri(1.0 / trials) - weight * special.ndtri(
+    quantile = -(1.0 - weight) * _normal_quantile(1.0 / trials) - weight * _normal_quantile(
         1.0 / (trials * math.e)
     )
-    return math.sqrt(variance) * max(float(quantile), 0.0)
+    return math.sqrt(variance) * max(quantile, 0.0)
+
+
+# SciPy takes a sixth of a second to import, and few commands need it.
+
+
+def _normal_cdf(value: float) -> float:
+    from scipy import special
+
+    return float(special.ndtr(value))
+
+
+def _normal_quantile(probability: float) -> float:
+    from scipy import special
+
+    return float(special.ndtri(probability))

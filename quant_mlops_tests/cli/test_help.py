@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pytest
 
+from quant_mlops.cli.command_table import TABLE
 from quant_mlops.cli.main import cli
 
 WITHOUT_JSON = {"dev"}
@@ -55,6 +56,31 @@ def test_every_command_that_ends_has_json(path: tuple[str, ...]) -> None:
     command = leaf(path)
     if command is not None and path[0] not in WITHOUT_JSON:
         assert any("--json" in parameter.opts for parameter in command.params)
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    assert cli.commands[name].name == name
+    assert TABLE[name].summary == cli.commands[name].get_short_help_str(limit=200)
+
+
+def test_the_list_of_commands_has_a_line_for_each(shell: Any) -> None:
+    text = " ".join(shell("--help").stdout.split())
+    for name in cli.commands:
+        assert f"{name} {TABLE[name].summary}" in text
+
+
+def test_the_list_of_commands_waits_for_no_library(start_python: Any) -> None:
+    process = start_python(
+        "import sys\n"
+        "from quant_mlops.cli.main import cli\n"
+        "cli.main(['--help'], standalone_mode=False)\n"
+        "print(*sorted(sys.modules), file=sys.stderr)\n"
+    )
+    listed, loaded = process.communicate(timeout=60)
+    assert "alerts" in listed
+    assert "click" in loaded.split()
+    assert not {"numpy", "pyarrow", "psycopg", "pydantic", "dagster"} & set(loaded.split())
 
 
 @pytest.mark.parametrize(
