@@ -231,29 +231,6 @@ def test_a_second_run_stores_nothing_and_costs_less(
         assert found[table] == lines, table
 
 
-def test_another_home_gives_the_same_and_a_second_demo_in_it_is_refused(
-    fresh_home: FreshHome, undisturbed: Run, expected: dict[str, list[str]]
-) -> None:
-    with fresh_home() as other:
-        first = other.start()
-        wait_for(first, "features")
-        second = other.start()
-        _, refusal = second.communicate(timeout=100)
-        assert second.returncode == 1
-        assert refusal.splitlines()[-1] == (
-            f"error: another demonstration, or `quant-mlops dev`, is running in {other.inner}; end "
-            f"it, or give another --home"
-        )
-        stdout, stderr = first.communicate(timeout=200)
-        assert first.returncode == 0, stderr
-        ours, theirs = undisturbed.document, json.loads(stdout)
-        assert theirs["snapshot"]["fingerprint"] == ours["snapshot"]["fingerprint"]
-        assert theirs["model"]["digest"] == ours["model"]["digest"]
-        found = other.contents()
-    for table, lines in expected.items():
-        assert found[table] == lines, table
-
-
 def wait_for(process: subprocess.Popen[str], stage: str) -> None:
     """Read standard error up to the line of a stage."""
     assert process.stderr is not None
@@ -275,9 +252,19 @@ INTERRUPTIONS = [
 ]
 
 
-def test_however_it_is_interrupted_the_next_run_goes_on_to_the_same_end(
-    fresh_home: FreshHome, expected: dict[str, list[str]]
-) -> None:
+@dataclass(frozen=True)
+class Resumed:
+    """What a home that saw every interruption holds in the end, and how the last run ended."""
+
+    home: Home
+    document: dict[str, Any]
+    contents: dict[str, list[str]]
+    refused: tuple[int, str]
+
+
+@pytest.fixture(scope="module")
+def resumed(fresh_home: FreshHome) -> Iterator[Resumed]:
+    """Interrupt runs in another home, and start one more beside the run that goes to the end."""
     with fresh_home() as other:
         for stage, seconds, what in INTERRUPTIONS:
             process = other.start()
@@ -288,11 +275,38 @@ def test_however_it_is_interrupted_the_next_run_goes_on_to_the_same_end(
             _, stderr = process.communicate(timeout=60)
             assert "Traceback" not in stderr, (stage, what, stderr)
             check_end(process.returncode, stderr, other, (stage, what))
-        other.finish()
+        last = other.start()
+        wait_for(last, "prices")
+        beside = other.start()
+        _, refusal = beside.communicate(timeout=100)
+        stdout, stderr = last.communicate(timeout=200)
+        assert last.returncode == 0, stderr
         assert not other.server.is_running()
-        found = other.contents()
+        refused = (beside.returncode, refusal.splitlines()[-1])
+        yield Resumed(other, json.loads(stdout), other.contents(), refused)
+
+
+def test_however_it_is_interrupted_the_next_run_goes_on_to_the_same_end(
+    resumed: Resumed, expected: dict[str, list[str]]
+) -> None:
     for table, lines in expected.items():
-        assert found[table] == lines, table
+        assert resumed.contents[table] == lines, table
+
+
+def test_another_home_gives_the_same_training_set_and_the_same_model(
+    resumed: Resumed, undisturbed: Run
+) -> None:
+    ours, theirs = undisturbed.document, resumed.document
+    assert theirs["snapshot"]["fingerprint"] == ours["snapshot"]["fingerprint"]
+    assert theirs["model"]["digest"] == ours["model"]["digest"]
+
+
+def test_a_second_demo_in_the_home_of_one_that_runs_is_refused(resumed: Resumed) -> None:
+    sentence = (
+        f"error: another demonstration, or `quant-mlops dev`, is running in {resumed.home.inner}; "
+        f"end it, or give another --home"
+    )
+    assert resumed.refused == (1, sentence)
 
 
 def interrupt(process: subprocess.Popen[str], home: Home, what: signal.Signals | str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from quant_mlops.database import Database
 from quant_mlops.errors import FeatureStoreError, MarketDataError, NotASessionError
@@ -94,17 +96,42 @@ def one_bar(
     )
 
 
-@pytest.fixture
-def priced(store: FeatureStore, calendar: TradingCalendar, sample_panel: Panel) -> FeatureStore:
-    write_bars(store.database, bars_of(sample_panel, calendar, HISTORY, LAST), source="sample")
-    return store
+@pytest.fixture(scope="module")
+def prices(
+    clone: Any, template: str, calendar: TradingCalendar, sample_panel: Panel
+) -> Iterator[str]:
+    """Give the name of a database with the prices, to be copied."""
+    with clone(template) as conninfo:
+        with Database(conninfo) as database:
+            write_bars(database, bars_of(sample_panel, calendar, HISTORY, LAST), source="sample")
+        yield conninfo_to_dict(conninfo)["dbname"]
+
+
+@pytest.fixture(scope="module")
+def prices_and_features(clone: Any, prices: str, calendar: TradingCalendar) -> Iterator[str]:
+    """Give the name of a database that was served right in all sessions, to be copied."""
+    with clone(prices) as conninfo:
+        with Database(conninfo) as database:
+            compute(store_on(database), calendar, FIRST, LAST)
+        yield conninfo_to_dict(conninfo)["dbname"]
 
 
 @pytest.fixture
-def served(priced: FeatureStore, calendar: TradingCalendar) -> FeatureStore:
+def priced(clone: Any, prices: str) -> Iterator[FeatureStore]:
+    """Give a store with prices and nothing served."""
+    with clone(prices) as conninfo, Database(conninfo) as database:
+        yield store_on(database)
+
+
+@pytest.fixture
+def served(clone: Any, prices_and_features: str) -> Iterator[FeatureStore]:
     """Give a store that was served right in all sessions."""
-    compute(priced, calendar, FIRST, LAST)
-    return priced
+    with clone(prices_and_features) as conninfo, Database(conninfo) as database:
+        yield store_on(database)
+
+
+def store_on(database: Database) -> FeatureStore:
+    return FeatureStore(database, "test", producer_version="7", run_id="run")
 
 
 def compute(
