@@ -240,18 +240,22 @@ def bounds_of(spine, names: list[str]) -> dict[str, object]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def long_history(module_database: Database) -> list[str]:
-    """Give features of 40 entities with 2,000 events each."""
+    """Give features of 40 entities with 2,000 events each, for reading."""
+    return store_long_history(module_database)
+
+
+def store_long_history(database: Database) -> list[str]:
     names = [f"long{next(fresh_names)}" for _ in range(2)]
-    module_database.execute(
+    database.execute(
         "INSERT INTO feature_events (entity_key, feature_name, event_time, ingest_time,"
         " value_double, producer) SELECT 'E' || e, name, t, t, e, 'test'"
         " FROM generate_series(1, 40) AS e, unnest(%s::text[]) AS name,"
         " generate_series(timestamptz '2015-01-01', timestamptz '2020-06-22', '1 day') AS t",
         [names],
     )
-    module_database.execute("ANALYZE feature_events")
+    database.execute("ANALYZE feature_events")
     return names
 
 
@@ -292,11 +296,9 @@ def test_a_bounded_age_makes_a_scan_cheap(
     assert taken == [True, False]
 
 
-def test_a_scan_side_by_side_sees_one_state_of_the_database(
-    module_database: Database, long_history: list[str]
-) -> None:
+def test_a_scan_side_by_side_sees_one_state_of_the_database(module_database: Database) -> None:
     """A writer adds the same new event to every entity, in one transaction at a time."""
-    (name, _) = long_history
+    (name, _) = store_long_history(module_database)
     last = datetime(2021, 1, 1, tzinfo=UTC)
     frame = pa.table(
         {"entity_key": [f"E{nth + 1}" for nth in range(40)], "time": pa.array([last] * 40, INSTANT)}
