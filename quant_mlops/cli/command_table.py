@@ -38,7 +38,7 @@ TABLE = {
     "models": Entry("models", "Look at models, and say which one is live."),
     "drift": Entry("drift", "Judge sessions, and look at the verdicts."),
     "alerts": Entry("alerts", "Look at alerts, acknowledge them, and resume a strategy."),
-    "trace": Entry("trace", "Say where the stored prediction of ENTITY at TIME came from."),
+    "trace": Entry("trace", "Show where the prediction of ENTITY at TIME came from."),
     "daily": Entry("runs", "Run everything a session needs, from its prices to its alerts."),
     "report": Entry("runs", "Write the HTML report of a strategy."),
     "doctor": Entry(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table, say
+from quant_mlops.cli.reproduction import found_model
 from quant_mlops.cli.workspace import open_strategy, strategy_option
-from quant_mlops.errors import ModelNotFoundError
+from quant_mlops.errors import QuantMlopsError
+from quant_mlops.pipeline import StrategyContext
 from quant_mlops.registry.lineage import Lineage
-from quant_mlops.registry.records import TrainingRunRecord
+from quant_mlops.registry.metrics import DATASET_TYPES
+from quant_mlops.registry.records import ModelInfo, TrainingRunRecord
 from quant_mlops.registry.training_runs import RUN_STATUSES
+from quant_mlops.training.snapshot_files import check_file, find_snapshot
+from quant_mlops.training.snapshot_verification import revisions_since
 
 DIGITS_SHOWN = 16
 
@@ -17,25 +24,34 @@ DIGITS_SHOWN = 16
 @click.command(epilog="Example: quant-mlops models show momentum_xgboost 1")
 @click.argument("name")
 @click.argument("version", type=int, required=False)
+@click.option(
+    "--revisions/--no-revisions",
+    default=True,
+    show_default=True,
+    help="Count the cells of its training set that have been corrected since.",
+)
 @strategy_option
 @json_option
-def show(name: str, version: int | None, strategy_name: str | None, as_json: bool) -> None:
-    """Show a version of a model, the newest by default, and what it was made of."""
+def show(
+    name: str, version: int | None, revisions: bool, strategy_name: str | None, as_json: bool
+) -> None:
+    """Show a version of a model, the newest by default, and what it was made of.
+
+    How much of its training set would differ with today's knowledge is found by collecting it
+    again, which takes seconds.
+    """
     with open_strategy(strategy_name) as work:
-        model = work.registry.get_model(name, version)
-        if model is None:
-            raise ModelNotFoundError(
-                f"there is no model {name if version is None else f'{name} v{version}'}; "
-                f"`quant-mlops models list` shows those there are"
-            )
+        model = found_model(work, name, version)
         metrics = work.registry.get_metrics(model.model_id)
         lineage = work.registry.lineage(model.model_id)
+        revised, words = _revised(work, model) if revisions else (None, "not counted")
     document = {
         "model": model,
         "metrics": metrics,
         "artifacts": lineage.artifacts,
         "training_run": lineage.training_run,
         "snapshot": lineage.snapshot,
+        "revised": revised,
         "deployments": lineage.deployments,
         "tags": lineage.tags,
     }
@@ -46,14 +62,20 @@ def show(name: str, version: int | None, strategy_name: str | None, as_json: boo
         ("description", model.description),
         ("params", model.params),
         ("created", model.created_at),
-        *metrics.items(),
         *_training_set(lineage),
+        ("revised since", words),
         *_training_run(lineage.training_run),
         *((a.artifact_type, f"{a.checksum} ({a.size_bytes:,} bytes)") for a in lineage.artifacts),
         *_deployments(lineage),
         ("tags", "\n".join(f"{tag} = {value}" for tag, value in lineage.tags.items()) or None),
     ]
-    emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
+
+    def show_model() -> None:
+        print_pairs(pairs)
+        if metrics:
+            print_table(("metric", *DATASET_TYPES), _by_dataset(metrics))
+
+    emit(document, as_json=as_json, show=show_model)
 
 
 @click.command(epilog="Example: quant-mlops models runs --status failed")
@@ -91,6 +113,35 @@ def delete(
         done = work.registry.deleted_models(name=name)[-1]
     sentence = f"{name} v{version} is deleted; its record is kept"
     emit(done, as_json=as_json, show=lambda: say(sentence))
+
+
+def _revised(work: StrategyContext, model: ModelInfo) -> tuple[dict[str, Any] | None, str]:
+    """Return what of the training set has been corrected since, as a document and in words."""
+    if model.snapshot_id is None:
+        return None, "no training set"
+    snapshot = find_snapshot(work.database, model.snapshot_id)
+    try:
+        check_file(snapshot)
+        found = revisions_since(work.store, snapshot, now=work.database.now(), cells=0)
+    except QuantMlopsError as error:
+        return None, f"cannot be counted: {error}"
+    document = {
+        "cells_changed": found.cells_changed,
+        "cells_compared": found.cells_compared,
+        "rows_gone": found.rows_gone,
+        "rows_new": found.rows_new,
+        "columns": found.columns,
+    }
+    return document, found.sentence()
+
+
+def _by_dataset(metrics: dict[str, float]) -> list[tuple[object, ...]]:
+    """Arrange metrics as a row each, with a column for each data set."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        name, _, dataset = key.rpartition("_")
+        found.setdefault(name, {})[dataset] = value
+    return [(name, *(values.get(d) for d in DATASET_TYPES)) for name, values in found.items()]
 
 
 def _training_set(lineage: Lineage) -> list[tuple[str, object]]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from quant_mlops.cli.model_records import delete, runs, show
+from quant_mlops.cli.model_search import SHOWN, list_models, tag
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.reproduction import reproduce_model, verify_model
 from quant_mlops.cli.verdicts import verdicts
@@ -18,7 +19,6 @@ from quant_mlops.registry.records import Deployment
 from quant_mlops.retraining import retrain
 
 NO_MODEL = "none"
-METRICS_SHOWN = ("ic_mean_val", "ic_mean_test", "ic_mean_se_test", "sharpe_ratio_backtest")
 
 
 class ExpectedModel(click.ParamType[tuple[str, int] | str]):
@@ -40,23 +40,10 @@ def models() -> None:
     """Look at models, and say which one is live."""
 
 
-for command in (show, runs, delete, verdicts, verify_model, reproduce_model):
+for command in (
+    list_models, tag, show, runs, delete, verdicts, verify_model, reproduce_model,
+):  # fmt: skip
     models.add_command(command)
-
-
-@models.command("list", epilog="Example: quant-mlops models list --json")
-@strategy_option
-@json_option
-def list_models(strategy_name: str | None, as_json: bool) -> None:
-    """List the models of a strategy."""
-    with open_strategy(strategy_name) as work:
-        found = work.registry.search_models(strategy_type=work.strategy.name)
-    rows = [
-        (f.model.label, f.model.created_at, *(f.metrics.get(name) for name in METRICS_SHOWN))
-        for f in found
-    ]
-    header = ("model", "created", *METRICS_SHOWN)
-    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
 
 
 @models.command(epilog="Example: quant-mlops models train --as-of 2022-06-30T20:00-04:00")
@@ -83,7 +70,7 @@ def train(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> N
         ("snapshot", f"{outcome.snapshot.fingerprint[:16]}, {outcome.snapshot.row_count:,} rows"),
         ("trained", ", ".join(m.model.label for m in outcome.models)),
         ("candidate", best.model.label),
-        *((name, best.metrics.get(name)) for name in METRICS_SHOWN),
+        *((name, best.metrics.get(metric)) for name, metric in SHOWN.items()),
         ("verdict", "promoted" if outcome.promoted else "rejected"),
         ("reason", outcome.reason),
     ]

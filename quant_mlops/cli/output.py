@@ -87,6 +87,8 @@ def _text(value: object) -> str:
         return "undefined" if math.isnan(value) else f"{value:.4g}"
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(_plain(value))
     return str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -152,18 +153,18 @@ def _parameters(lineage: Lineage, recipe: Recipe | None, problem: str) -> Checke
     if recipe is None:
         return CheckedItem(item, UNPROVEN, problem)
     expected = {**recipe.learner.params, "seed": recipe.learner.seed}
-    if dict(lineage.model.params) != expected:
-        return CheckedItem(
-            item, FAILED, f"{CONFIG} says {expected} and the registry {lineage.model.params}"
-        )
+    found = dict(lineage.model.params)
+    words = json.dumps(expected, sort_keys=True)
+    if found != expected:
+        other = json.dumps(found, sort_keys=True)
+        return CheckedItem(item, FAILED, f"{CONFIG} says {words} and the registry {other}")
     run = lineage.training_run
     if run is None:
         return CheckedItem(item, UNPROVEN, "no training run says what it was trained with")
     if run.params != recipe.learner.params or run.seed != recipe.learner.seed:
-        return CheckedItem(
-            item, FAILED, f"{CONFIG} says {expected} and the run {run.params}, seed {run.seed}"
-        )
-    return CheckedItem(item, PROVEN, f"{CONFIG}, registry and training run agree on {expected}")
+        other = json.dumps({**run.params, "seed": run.seed}, sort_keys=True)
+        return CheckedItem(item, FAILED, f"{CONFIG} says {words} and the training run {other}")
+    return CheckedItem(item, PROVEN, f"{CONFIG}, registry and training run agree on {words}")
 
 
 def _weights(registry: ModelRegistry, lineage: Lineage) -> CheckedItem:

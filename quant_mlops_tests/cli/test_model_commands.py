@@ -36,6 +36,12 @@ def test_a_version_is_shown_with_what_it_was_made_of(desk: Any, registry: ModelR
         "config.json", "scaler.npz", "weights.npz",
     }  # fmt: skip
     assert [d["strategy_id"] for d in document["deployments"]] == ["small"]
+    assert (document["revised"]["cells_changed"], document["revised"]["rows_new"]) == (0, 0)
+    assert document["revised"]["cells_compared"] == document["snapshot"]["row_count"] * 7
+    assert (
+        desk("models", "show", "small_ridge", "--no-revisions", "--json").document["revised"]
+        is None
+    )
     assert document["tags"] == {"stage": "[final]"}
 
 
@@ -142,3 +148,30 @@ def test_a_version_that_the_record_names_is_not_deleted(desk: Any) -> None:
     assert "small_ridge v1 cannot be deleted: it is or was live for small; " in sentence
     assert "signals were predicted with it for small" in sentence
     assert desk("models", "delete", "small_ridge", 1, "--by", "ann").status == 2
+
+
+def test_models_are_found_by_their_tags_and_ordered_by_a_metric(
+    desk: Any, registry: ModelRegistry
+) -> None:
+    other = registry.register_model("other", "small")
+    registry.log_metrics(other, {"ic_mean": 9.0}, "test")
+    registry.register_model("without", "small")
+    ordered = desk("models", "list", "--order-by", "-ic_mean_test", "--json").document
+    assert [f["model"]["name"] for f in ordered] == ["other", "small_ridge", "without"]
+    first = desk("models", "list", "--order-by", "-ic_mean_test", "--last", "1", "--json")
+    assert first.document == ordered[:1]
+    assert desk("models", "tag", "other", "1", "stage=review", "--by", "ann").status == 0
+    for wanted in ("stage=review", "stage"):
+        (found,) = desk("models", "list", "--tag", wanted, "--json").document
+        assert found["model"]["name"] == "other"
+    assert desk("models", "list", "--tag", "stage=live", "--json").document == []
+    history = desk(
+        "models", "tag", "other", "1", "stage", "--remove", "--by", "bob", "--json"
+    ).document
+    assert [(c["value"], c["set_by"]) for c in history] == [("review", "ann"), (None, "bob")]
+    assert desk("models", "list", "--tag", "stage", "--json").document == []
+
+
+@pytest.mark.parametrize("arguments", [("stage",), ("stage=x", "--remove"), ("=x",), ("stage=",)])
+def test_a_tag_that_cannot_be_meant_is_wrong_usage(desk: Any, arguments: tuple[str, ...]) -> None:
+    assert desk("models", "tag", "small_ridge", "1", *arguments, "--by", "ann").status == 2
