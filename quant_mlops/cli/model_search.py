@@ -54,14 +54,7 @@ def list_models(
         found = work.registry.search_models(
             strategy_type=work.strategy.name, tags=dict(tags), order_by=order_by, limit=last
         )
-    rows = [
-        (
-            f.model.label,
-            f.model.created_at.date(),
-            *(f.metrics.get(name) for name in SHOWN.values()),
-        )
-        for f in found
-    ]
+    rows = [(f.model.label, *(f.metrics.get(name) for name in SHOWN.values())) for f in found]
     header = ("model", *SHOWN)
     emit(found, as_json=as_json, show=lambda: print_table(header, rows))
 
