@@ -71,17 +71,19 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow modules first, every other one at the head of the second worker's half.
+    """Put modules with slow or shared tests first, every other one heading the second half.
 
-    Left in their places, one worker ends with minutes of them while the other has nothing to do.
+    Left in their places, one worker ends with minutes of them while the other has nothing to do,
+    or both take a part of a module, and each makes what its tests share.
     """
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    quick = [item for item in items if not item.get_closest_marker("slow")]
-    modules = list(dict.fromkeys(item.nodeid.partition("::")[0] for item in slow))
-    first, second = (
-        [item for item in slow if item.nodeid.partition("::")[0] in modules[start::2]]
-        for start in (0, 1)
-    )
+
+    def module(item: pytest.Item) -> str:
+        return item.nodeid.partition("::")[0]
+
+    marked = [item for item in items if any(map(item.get_closest_marker, ("slow", "shared")))]
+    ahead = list(dict.fromkeys(map(module, marked)))
+    first, second = ([i for i in items if module(i) in ahead[start::2]] for start in (0, 1))
+    quick = [item for item in items if module(item) not in ahead]
     middle = len(items) // 2 - len(first)
     items[:] = [*first, *quick[:middle], *second, *quick[middle:]]
 

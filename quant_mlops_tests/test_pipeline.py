@@ -34,6 +34,8 @@ from quant_mlops.training.out_of_sample import walk_forward_metrics
 from quant_mlops.training.snapshot_files import find_snapshot, read_snapshot
 from quant_mlops.training.splits import split_sessions
 
+pytestmark = pytest.mark.shared
+
 SESSIONS, MONITORED, CHUNK = 700, 128, 32
 GAP = (630, 633)
 STRATEGY = """

@@ -26,6 +26,8 @@ from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.price_bars import read_panel, write_bars
 from quant_mlops.market.price_files import read_price_file
 
+pytestmark = pytest.mark.shared
+
 INSTANT = pa.timestamp("us", tz="UTC")
 FIRST, LAST = date(2024, 1, 2), date(2024, 1, 31)
 NOW = datetime(2024, 6, 1, tzinfo=UTC)

@@ -28,6 +28,8 @@ from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_bars import read_panel, write_bars
 
+pytestmark = pytest.mark.shared
+
 INSTANT = pa.timestamp("us", tz="UTC")
 LAG = timedelta(minutes=15)
 HISTORY = date(2021, 9, 1)

@@ -1,4 +1,4 @@
-"""A million rows of macro series with every revision and withdrawal, against pandas."""
+"""Macro series with every revision and withdrawal, against pandas."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from quant_mlops.features.table import point_in_time_table
 
 INSTANT = pa.timestamp("us", tz="UTC")
 QUESTIONS = 500
+OUTPUT = "rtdsm/ROUTPUT"
+
+pytestmark = pytest.mark.shared
 
 
 @feature("observation", lookback=0, allows_missing=True)
@@ -34,6 +37,10 @@ def vintages(data_folder: Path) -> pd.DataFrame:
         pytest.skip(f"{path.name} is not in {data_folder}; set QUANT_MLOPS_TEST_DATA to its folder")
     frame = pd.read_parquet(path)
     frame["series"] = frame["source"].astype(str) + "/" + frame["series"].astype(str)
+    # A third of the million rows goes through the same doors in a third of the time.
+    kept = {*sorted(frame["series"].unique())[::3], OUTPUT}
+    frame = frame[frame["series"].isin(kept)].reset_index(drop=True)
+    assert len(frame) > 300_000
     for name in ("event_date", "known_date"):
         frame[name] = pd.to_datetime(frame[name]).dt.tz_localize("UTC").dt.as_unit("us")
     return frame
@@ -115,7 +122,7 @@ def test_growth_of_the_last_quarter_of_2008_as_it_was_known(
     levels = []
     for quarter in (date(2008, 7, 1), date(2008, 10, 1)):
         event = datetime.combine(quarter, time(), UTC)
-        prints = loaded.history("rtdsm/ROUTPUT", "observation", event)
+        prints = loaded.history(OUTPUT, "observation", event)
         levels.append([p.value for p in prints if p.ingest_time <= moment][-1])
     before, after = levels
     assert isinstance(before, float)

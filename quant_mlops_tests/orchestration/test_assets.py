@@ -21,6 +21,8 @@ from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.strategy import Strategy
 
+pytestmark = pytest.mark.shared
+
 MONITORED = 60
 
 
