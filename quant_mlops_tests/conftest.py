@@ -38,8 +38,10 @@ from quant_mlops.market.bundled import sample_prices
 from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.market.panel import FIELDS, Panel
 
-hypothesis.settings.register_profile("quick", max_examples=60)
-hypothesis.settings.register_profile("thorough", max_examples=2_500)
+# How fast inputs are made tells of the machine and its other work, and fails a test now and then.
+CALM = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("quick", max_examples=60, suppress_health_check=CALM)
+hypothesis.settings.register_profile("thorough", max_examples=2_500, suppress_health_check=CALM)
 hypothesis.settings.load_profile("quick")
 
 # Threads that wait by spinning keep the core that another process needs, and a fit of a tenth of a
@@ -80,9 +82,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def module(item: pytest.Item) -> str:
         return item.nodeid.partition("::")[0]
 
-    marked = [item for item in items if any(map(item.get_closest_marker, ("slow", "shared")))]
+    marked = (
+        item for mark in ("slow", "shared") for item in items if item.get_closest_marker(mark)
+    )
     ahead = list(dict.fromkeys(map(module, marked)))
-    first, second = ([i for i in items if module(i) in ahead[start::2]] for start in (0, 1))
+    first, second = (
+        [item for name in ahead[start::2] for item in items if module(item) == name]
+        for start in (0, 1)
+    )
     quick = [item for item in items if module(item) not in ahead]
     middle = len(items) // 2 - len(first)
     items[:] = [*first, *quick[:middle], *second, *quick[middle:]]
