@@ -10,6 +10,9 @@ SELECT
         WHERE model_id = %(model_id)s
            OR verdict ->> 'candidate' = %(label)s OR verdict -> 'candidates' ? %(label)s
         UNION
+        SELECT strategy_id FROM model_comparisons
+        WHERE %(model_id)s IN (champion_id, challenger_id) OR evidence -> 'candidates' ? %(label)s
+        UNION
         SELECT strategy_id FROM model_deployments WHERE evidence -> 'candidates' ? %(label)s
         ORDER BY 1
     ) AS judged,

@@ -21,7 +21,9 @@ def test_the_document_holds_everything(desk: Any, decided: datetime) -> None:
     assert (found["exact"], found["verdict"], found["later"]) == (True, "matches", [])
     assert found["prediction"]["event_time"] == decided.isoformat()
     assert found["digest"] == found["prediction"]["feature_digest"]
-    assert [f["feature_name"] for f in found["features"]] == list(found["snapshot"]["features"])
+    # In the order in which the model takes them, which JSON in PostgreSQL does not keep.
+    position = {name: entry["position"] for name, entry in found["snapshot"]["features"].items()}
+    assert [f["feature_name"] for f in found["features"]] == sorted(position, key=position.get)
     assert found["model"]["snapshot_id"] == found["snapshot"]["snapshot_id"]
     assert found["deployment"]["model_id"] == found["model"]["model_id"]
     assert found["training"]["seed"] == 7
