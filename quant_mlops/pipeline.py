@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import LiteralString
 
 import numpy as np
 import numpy.typing as npt
@@ -179,7 +180,11 @@ def history_start(context: StrategyContext) -> date:
     MarketDataError
         No price is stored.
     """
-    row = context.database.fetch_one("SELECT min(session) FROM price_bars")
+    return _session_with_price(context, "SELECT min(session) FROM price_bars")
+
+
+def _session_with_price(context: StrategyContext, statement: LiteralString) -> date:
+    row = context.database.fetch_one(statement)
     if row is None or row[0] is None:
         raise MarketDataError(
             "no prices are stored; load some with `quant-mlops ingest prices FILE`"
@@ -349,6 +354,28 @@ def raise_alerts(context: StrategyContext, last: date) -> Response:
 def evaluation_time(context: StrategyContext, session: date) -> datetime:
     """Return the instant at which a session is judged."""
     return context.calendar.close_time(session) + context.strategy.evaluation_lag
+
+
+def newest_knowledge(context: StrategyContext) -> datetime:
+    """Return when the newest session with a price was judged, or now if that is still ahead.
+
+    A history that has ended is trained on and audited as of its end.
+    """
+    last = context.strategy.monitoring.last_session
+    priced = newest_priced_session(context)
+    end = evaluation_time(context, priced if last is None else min(last, priced))
+    return min(end, context.database.now())
+
+
+def newest_priced_session(context: StrategyContext) -> date:
+    """Return the last session with a stored price.
+
+    Raises
+    ------
+    MarketDataError
+        No price is stored.
+    """
+    return _session_with_price(context, "SELECT max(session) FROM price_bars")
 
 
 def newest_session(context: StrategyContext, *, now: datetime | None = None) -> date:

@@ -28,7 +28,7 @@ from quant_mlops.registry.trials import deflated_sharpe
 from quant_mlops.training.code_version import code_version, library_versions
 from quant_mlops.training.comparison import Comparison
 from quant_mlops.training.fitting import TrainedModel, fit_model, training_key
-from quant_mlops.training.learners import LearnerConfig
+from quant_mlops.training.learners import LearnerConfig, source_digest
 from quant_mlops.training.look_ahead import refuse_look_ahead
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.recipe import Recipe
@@ -85,15 +85,9 @@ def train_models(context: StrategyContext, snapshot: Snapshot) -> tuple[Register
         A feature orders the future as no honest feature does; nothing is trained.
     """
     table = read_snapshot(snapshot)
-    strategy = context.strategy
-    refuse_look_ahead(
-        training_rows(table, snapshot.feature_names),
-        snapshot.feature_names,
-        horizon=strategy.horizon,
-        min_names=strategy.portfolio.min_names,
-        limit=strategy.training.max_feature_ic,
+    return tuple(
+        _train_one(context, snapshot, table, config) for config in context.strategy.learners
     )
-    return tuple(_train_one(context, snapshot, table, config) for config in strategy.learners)
 
 
 def retrain(
@@ -198,6 +192,7 @@ def _train_one(
         sizes=strategy.split_sizes,
         evaluation=strategy.evaluation,
         folds=strategy.folds,
+        learner_digest=source_digest(config.name),
     )
     key = training_key(strategy.name, snapshot.fingerprint, recipe)
     run = TrainingRun(
@@ -218,6 +213,14 @@ def _train_one(
             # Another process may have trained it while this one waited for the key.
             found = completed_model(context.database, key)
             if found is None:
+                # Inside, so that what was refused is among the runs that failed.
+                refuse_look_ahead(
+                    training_rows(table, recipe.features),
+                    recipe.features,
+                    horizon=strategy.horizon,
+                    min_names=strategy.portfolio.min_names,
+                    limit=strategy.training.max_feature_ic,
+                )
                 found = _register(context, snapshot, fit_model(table, recipe), run_id)
     model = context.registry.get_model_by_id(found)
     return RegisteredModel(model, context.registry.get_metrics(found), trained_now)

@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, LiteralString
 
 import hypothesis
 import numpy as np
@@ -199,6 +200,21 @@ def module_database(clone: Clone, template: str) -> Iterator[Database]:
     """Give a migrated database that the tests of one module share, for reading."""
     with clone(template) as conninfo, Database(conninfo) as made:
         yield made
+
+
+Forge = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def forge() -> Forge:
+    """Give a function that changes what the database refuses to change, as a forger would."""
+
+    def change(database: Database, statement: LiteralString, parameters: Any = ()) -> None:
+        with database.transaction() as connection:
+            connection.execute("SET LOCAL session_replication_role = replica")
+            connection.execute(statement, parameters or None)
+
+    return change
 
 
 StartPython = Callable[..., "subprocess.Popen[str]"]

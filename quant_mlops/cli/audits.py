@@ -11,7 +11,7 @@ from quant_mlops.cli.output import COUNT, emit, json_option, print_table
 from quant_mlops.cli.workspace import Instant, chosen_session, open_strategy, strategy_option
 from quant_mlops.features.parity import FeatureParity
 from quant_mlops.features.truncation import TruncationResult
-from quant_mlops.pipeline import StrategyContext, revise_features
+from quant_mlops.pipeline import StrategyContext, newest_priced_session, revise_features
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 WORDS = {"look_ahead": "what comes later", "short_lookback": "beyond its lookback"}
@@ -118,6 +118,8 @@ def revise(strategy_name: str | None, as_json: bool) -> None:
 
 def _range(work: StrategyContext, session: datetime | None, count: int) -> tuple[date, date]:
     last = chosen_session(work, session)
+    if session is None:
+        last = min(last, newest_priced_session(work))
     return (work.calendar.offset(last, 1 - count) if count > 1 else last), last
 
 

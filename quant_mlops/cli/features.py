@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import click
 
@@ -15,7 +15,12 @@ from quant_mlops.database.queries import query
 from quant_mlops.features.catalog import registered_features
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.values import FeatureValue
-from quant_mlops.pipeline import compute_features, history_start, newest_session
+from quant_mlops.pipeline import (
+    compute_features,
+    history_start,
+    newest_priced_session,
+    newest_session,
+)
 
 NEAR = 3
 DAY = click.DateTime(formats=["%Y-%m-%d"])
@@ -83,7 +88,7 @@ def history(entity: str, name: str, event_time: datetime | None, last: int, as_j
 
 @features.command(epilog="Example: quant-mlops features backfill --first 2021-01-04")
 @click.option("--first", type=DAY, help="First session; that of the oldest price by default.")
-@click.option("--last", type=DAY, help="Last session; the newest by default.")
+@click.option("--last", type=DAY, help="Last session; that of the newest price by default.")
 @strategy_option
 @json_option
 def backfill(
@@ -96,7 +101,7 @@ def backfill(
         )
     with open_strategy(strategy_name) as work:
         start: date = first.date() if first else history_start(work)
-        end: date = last.date() if last else newest_session(work, now=datetime.now(UTC))
+        end = last.date() if last else min(newest_session(work), newest_priced_session(work))
         rows = []
         for done in compute_features(work, start, end):
             say(f"{done.feature}: {done.result.stored:,} stored")

@@ -47,6 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     debug = DEBUG in given
     given = [argument for argument in given if argument != DEBUG]
     _end_on_signals()
+    if os.getcwd() not in sys.path:
+        # Modules of features and learners lie in this folder, and hide nothing that is installed.
+        sys.path.append(os.getcwd())
     # Where other processes want the cores as well, XGBoost's threads would wait for each other by
     # spinning on them, and a fit of a tenth of a second would take ten.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -10,12 +10,13 @@ import click
 from quant_mlops.cli.model_records import delete, runs, show
 from quant_mlops.cli.model_search import SHOWN, list_models, tag
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
-from quant_mlops.cli.reproduction import reproduce_model, verify_model
+from quant_mlops.cli.reproduction import found_model, reproduce_model, verify_model
 from quant_mlops.cli.verdicts import verdicts
 from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
-from quant_mlops.errors import ModelNotFoundError
+from quant_mlops.errors import ModelNotFoundError, RegistryError
+from quant_mlops.pipeline import newest_knowledge
 from quant_mlops.registry.deployments import UNSET
-from quant_mlops.registry.records import Deployment
+from quant_mlops.registry.records import Deployment, ModelInfo
 from quant_mlops.retraining import retrain
 
 NO_MODEL = "none"
@@ -47,7 +48,11 @@ for command in (
 
 
 @models.command(epilog="Example: quant-mlops models train --as-of 2022-06-30T20:00-04:00")
-@click.option("--as-of", type=Instant(), help="Train on what was known then; now by default.")
+@click.option(
+    "--as-of",
+    type=Instant(),
+    help="Train on what was known then; with the newest price, or now, by default.",
+)
 @strategy_option
 @json_option
 def train(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> None:
@@ -56,7 +61,7 @@ def train(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> N
     Without a live model it is promoted. A promotion holds from the time that was trained as of.
     """
     with open_strategy(strategy_name) as work:
-        outcome = retrain(work, as_of=as_of or work.database.now())
+        outcome = retrain(work, as_of=as_of or newest_knowledge(work))
     best = outcome.candidate
     document = {
         "snapshot": outcome.snapshot.fingerprint,
@@ -157,6 +162,7 @@ def promote(
     """Make a version live, from now on unless a time is given."""
     expected: object = UNSET if expected_current is None else expected_current
     with open_strategy(strategy_name) as work:
+        _refuse_foreign(found_model(work, name, version), work.strategy.name)
         done = work.registry.promote(
             name, version, work.strategy.name, by=by, reason=reason,
             expected_current=None if expected == NO_MODEL else expected,
@@ -177,6 +183,21 @@ def rollback(by: str, reason: str, strategy_name: str | None, as_json: bool) -> 
     _emit_deployment(done, as_json=as_json)
 
 
+def _refuse_foreign(model: ModelInfo, strategy_id: str) -> None:
+    """Refuse to promote by command what cannot be served for a strategy."""
+    if model.strategy_type != strategy_id:
+        raise RegistryError(
+            f"{model.label} is a model of {model.strategy_type or 'no strategy'} and not of "
+            f"{strategy_id}; give --strategy, or one of `quant-mlops models list`"
+        )
+    if model.snapshot_id is None:
+        raise RegistryError(
+            f"{model.label} was registered without a training snapshot and could not be served; "
+            f"promote a version that was trained, see `quant-mlops models list`"
+        )
+
+
 def _emit_deployment(done: Deployment, *, as_json: bool) -> None:
-    sentence = f"{done.name} v{done.version} is live since {done.live_from.isoformat()}"
+    since = done.live_from.isoformat()
+    sentence = f"{done.name} v{done.version} is live for {done.strategy_id} since {since}"
     emit(done, as_json=as_json, show=lambda: say(sentence))

@@ -12,9 +12,14 @@ from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_
 from quant_mlops.cli.snapshot_key import SnapshotKey, find_by_key
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
 from quant_mlops.features.store import FeatureStore
-from quant_mlops.pipeline import build_snapshot, evaluation_time
+from quant_mlops.pipeline import build_snapshot, newest_knowledge
 from quant_mlops.training.snapshot_diff import CELLS_LISTED, SnapshotDiff, diff_files
-from quant_mlops.training.snapshot_files import Snapshot, check_file, list_snapshots
+from quant_mlops.training.snapshot_files import (
+    FEWEST_DIGITS,
+    Snapshot,
+    check_file,
+    list_snapshots,
+)
 from quant_mlops.training.snapshot_verification import revisions_since, verify_snapshot
 
 
@@ -27,7 +32,8 @@ def snapshot() -> None:
 @click.option(
     "--as-of",
     type=Instant(),
-    help="Knowledge time (wall time in New York unless it has a zone); now by default.",
+    help="Knowledge time (wall time in New York unless it has a zone); that of the newest price, "
+    "or now, by default.",
 )
 @strategy_option
 @json_option
@@ -37,9 +43,7 @@ def build(as_of: datetime | None, strategy_name: str | None, as_json: bool) -> N
     if as_of is not None and as_of > now:
         raise click.BadParameter(f"{as_of.isoformat()} lies in the future", param_hint="--as-of")
     with open_strategy(strategy_name) as work:
-        last = work.strategy.monitoring.last_session
-        default = now if last is None else min(now, evaluation_time(work, last))
-        built = build_snapshot(work, as_of or default)
+        built = build_snapshot(work, as_of or newest_knowledge(work))
     emit(built, as_json=as_json, show=lambda: print_pairs(_pairs(built)))
 
 
@@ -50,10 +54,11 @@ def list_all(as_json: bool) -> None:
     with open_workspace() as (_, access):
         found = list_snapshots(access.database)
     rows = [
-        (s.snapshot_id, s.strategy_id, s.knowledge_time, s.row_count, s.fingerprint[:16])
+        (s.fingerprint[:16], s.strategy_id, f"{s.knowledge_time:%Y-%m-%d %H:%MZ}", s.row_count,
+         str(s.snapshot_id)[:FEWEST_DIGITS])
         for s in found
-    ]
-    header = ("snapshot", "strategy", "knowledge time", "rows", "fingerprint")
+    ]  # fmt: skip
+    header = ("fingerprint", "strategy", "knowledge time", "rows", "id")
     emit(found, as_json=as_json, show=lambda: print_table(header, rows))
 
 

@@ -153,8 +153,11 @@ def write_computed_features(
         tickers=tickers,
     )
     chosen = list(_computable(history.in_turn, definitions))
+    # A history may have ended long before the range does.
+    priced = np.isfinite(history.in_turn.close).any(axis=1)
+    newest = history.in_turn.sessions[priced][-1].item()
     admit_definitions(
-        store.database, calendar, chosen, last=last, as_of=as_of, tickers=history.in_turn.tickers
+        store.database, calendar, chosen, last=newest, as_of=as_of, tickers=history.in_turn.tickers
     )
     for definition in chosen:
         rows = compute_feature(history, definition, first=np.datetime64(first))

@@ -18,6 +18,7 @@ from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.registry import ModelRegistry
 from quant_mlops.training.code_version import code_version, has_commit
 from quant_mlops.training.fitting import judge_model, load_model
+from quant_mlops.training.learners import source_digest
 from quant_mlops.training.recipe import CONFIG, Recipe, read_recipe
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot, read_snapshot
 from quant_mlops.training.snapshot_verification import verify_snapshot
@@ -73,7 +74,7 @@ def reproducibility_checklist(
         recipe, problem = None, str(error)
     data = _training_data(store, snapshot)
     return [
-        _code(lineage),
+        _code(lineage, recipe),
         _features(store, snapshot, {(d.name, d.version): d.logic_hash for d in definitions}),
         data,
         _parameters(lineage, recipe, problem),
@@ -82,9 +83,21 @@ def reproducibility_checklist(
     ]
 
 
-def _code(lineage: Lineage) -> CheckedItem:
+def _code(lineage: Lineage, recipe: Recipe | None) -> CheckedItem:
     item = "code version"
     run = lineage.training_run
+    if recipe is not None and recipe.learner_digest is not None:
+        try:
+            found = source_digest(recipe.learner.name)
+        except QuantMlopsError as error:
+            return CheckedItem(item, UNPROVEN, f"the learner is not ours, and {error}")
+        if not recipe.learner_digest or found != recipe.learner_digest:
+            was, now_is = (digest or "unknown" for digest in (recipe.learner_digest, found))
+            return CheckedItem(
+                item,
+                FAILED if recipe.learner_digest else UNPROVEN,
+                f"the module of {recipe.learner.name} had SHA-256 {was[:12]} and has {now_is[:12]}",
+            )
     if run is None or run.code_version is None:
         return CheckedItem(item, UNPROVEN, "no training run says what code it was trained with")
     if run.code_dirty:

@@ -110,20 +110,28 @@ def rollback(
 ) -> datetime:
     """Promote the model that was live before the current one; return when it became live again.
 
+    A second rollback goes further back: what was rolled back from is not returned to.
+
     Raises
     ------
     RegistryError
         No other model was ever live for the strategy.
     """
     connection.execute(query("lock_deployments"), [strategy_id])
-    row = connection.execute(query("select_previous_model"), [strategy_id]).fetchone()
-    if row is None:
+    promoted: list[UUID] = []
+    for model_id, is_rollback in connection.execute(query("select_promotions"), [strategy_id]):
+        if not is_rollback:
+            promoted.append(model_id)
+        elif len(promoted) > 1:
+            promoted.pop()
+    earlier = [model_id for model_id in promoted if model_id != promoted[-1]] if promoted else []
+    if not earlier:
         raise RegistryError(
             f"no model was live for {strategy_id} before the current one; promote a version instead"
         )
     return promote(
         connection,
-        model_id=row[0],
+        model_id=earlier[-1],
         strategy_id=strategy_id,
         by=by,
         reason=reason,

@@ -125,8 +125,8 @@ def _data(snapshot: Snapshot, found: WrittenTable) -> PartVerdict:
     first = difference.cells[0] if difference.cells else None
     if first is not None:
         text += (
-            f"; first {first.column} of {first.entity_key} on {first.session}: {first.before!r} "
-            f"and {first.after!r}"
+            f"; first {first.column} of {first.entity_key} on {first.session}: {first.before!r}, "
+            f"now {first.after!r}"
         )
     return PartVerdict("data", False, f"{text}; {difference.sentence()}")
 
@@ -175,7 +175,7 @@ def _predictions(
         "predictions",
         False,
         f"{len(differs):,} of {len(registered):,} differ by up to {largest:.3g}; first {where}: "
-        f"{registered[row]!r} and {again.signals[row]!r}",
+        f"{float(registered[row])!r}, now {float(again.signals[row])!r}",
     )
 
 
@@ -187,7 +187,7 @@ def _metrics(registered: dict[str, float], again: RefittedModel) -> PartVerdict:
             before = registered.get(key, math.nan)
             compared += 1
             if before != value and not (math.isnan(before) and math.isnan(value)):
-                return PartVerdict("metrics", False, f"{key}: {before!r} and {value!r}")
+                return PartVerdict("metrics", False, f"{key}: registered {before!r}, now {value!r}")
     return PartVerdict("metrics", True, f"the same values of {compared}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from datetime import datetime
@@ -86,7 +87,20 @@ def search_models(
     }
     models = database.fetch_rows(ModelInfo, query("search_models"), parameters)
     metrics = newest_metrics(database, [model.model_id for model in models])
+    key = (order_by or "name").removeprefix("-")
+    if key not in COLUMNS and not _is_evaluated(database, *key.rpartition("_")[::2]):
+        names = sorted({name for found in metrics.values() for name in found})
+        near = difflib.get_close_matches(key, names, n=3, cutoff=0.5) or names[:3]
+        raise RegistryError(
+            f"models were to be ordered by {key}, of which no model has a value; near in name: "
+            f"{', '.join(near) or 'none'}"
+        )
     return [ModelWithMetrics(model, metrics[model.model_id]) for model in models]
+
+
+def _is_evaluated(database: Database, metric: str, dataset: str) -> bool:
+    statement = "SELECT 1 FROM model_metrics WHERE metric_name = %s AND dataset_type = %s LIMIT 1"
+    return database.fetch_one(statement, [metric, dataset]) is not None
 
 
 def _bounds(metric: MetricBound | None) -> dict[str, Any]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from threading import Lock
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 
 from quant_mlops.database import Database
 from quant_mlops.database.held_connections import HeldConnections
 from quant_mlops.errors import InvalidValueError, PredictionError
 from quant_mlops.features.instants import as_utc
 from quant_mlops.features.store import FeatureStore
-from quant_mlops.instants import EPOCH
+from quant_mlops.instants import EPOCH, MICROSECOND, to_microseconds
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.serving.decision import (
@@ -24,9 +25,12 @@ from quant_mlops.serving.decision import (
     read_decision,
 )
 from quant_mlops.serving.live_models import ModelLoader, ServedModel
-from quant_mlops.serving.prediction import FeaturesUsed, Prediction
+from quant_mlops.serving.prediction import NEVER, FeaturesUsed, Prediction
 from quant_mlops.serving.predictions import feature_digests
 from quant_mlops.serving.recording import record_predictions
+
+# A week: what is older belongs to a series that broke off, or to one that nobody feeds.
+MAX_AGE_SESSIONS = 5
 
 
 class Predictor:
@@ -44,6 +48,14 @@ class Predictor:
         Where features are read and predictions are stored; a libpq string or URL will do.
     registry : ModelRegistry, optional
         Of the same database, which is the default.
+    max_age : int, timedelta or None
+        A feature whose event is older counts as missing: sessions that have closed since, or a
+        duration. With None a series that broke off years ago is served like today's.
+
+    Raises
+    ------
+    InvalidValueError
+        `max_age` is negative.
     """
 
     def __init__(
@@ -51,10 +63,17 @@ class Predictor:
         strategy_id: str,
         store: FeatureStore | Database | str,
         registry: ModelRegistry | None = None,
+        *,
+        max_age: int | timedelta | None = MAX_AGE_SESSIONS,
     ) -> None:
+        too_small = max_age < timedelta(0) if isinstance(max_age, timedelta) else (max_age or 0) < 0
+        if too_small:
+            raise InvalidValueError(f"max_age {max_age} is negative; give 0 or more, or None")
         self.strategy_id = strategy_id
         self.store = store if isinstance(store, FeatureStore) else FeatureStore(store)
         self.registry = registry or ModelRegistry(self.store.database)
+        self.max_age = max_age
+        self._closes: dict[str, npt.NDArray[np.int64]] = {}
         self._connections = HeldConnections(self.store.database, prepare_connection)
         self._models: dict[UUID, ServedModel] = {}
         self._loading = Lock()
@@ -157,8 +176,10 @@ class Predictor:
     def _apply(
         self, model: ServedModel, decision: Decision, entities: list[str]
     ) -> list[Prediction]:
-        complete = np.all(np.isfinite(decision.values), axis=1)
-        usable = decision.values[complete]
+        fresh = decision.event_times >= self._oldest(model.calendar, decision.as_of_time)
+        values = np.where(fresh, decision.values, np.nan)
+        complete = np.all(np.isfinite(values), axis=1)
+        usable = values[complete]
         signals = np.full(len(entities), np.nan)
         signals[complete] = model.predict(usable)
         digests = iter(feature_digests(usable, tuple(model.features)))
@@ -167,7 +188,7 @@ class Predictor:
         for row, (entity, whole) in enumerate(zip(entities, complete.tolist(), strict=True)):
             features = FeaturesUsed(
                 model.features,
-                decision.values[row],
+                values[row],
                 decision.event_times[row],
                 decision.ingest_times[row],
             )
@@ -186,6 +207,21 @@ class Predictor:
                 )
             )
         return predictions
+
+    def _oldest(self, calendar: str, instant: datetime) -> int:
+        """Return the oldest event that counts at an instant, in microseconds UTC."""
+        at = to_microseconds(instant)
+        if self.max_age is None:
+            return NEVER
+        if isinstance(self.max_age, timedelta):
+            return at - self.max_age // MICROSECOND
+        if calendar not in self._closes:
+            exchange = trading_calendar(calendar)
+            sessions = exchange.sessions(exchange.first_day, exchange.last_day)
+            self._closes[calendar] = exchange.closes(sessions)
+        closes = self._closes[calendar]
+        place = int(np.searchsorted(closes, at, side="right")) - 1 - self.max_age
+        return int(closes[max(place, 0)])
 
     def _session(self, calendar: str, instant: datetime) -> date:
         """Return the session decided on; one call in a session looks into the calendar."""

@@ -52,7 +52,7 @@ def _in_documents(one: Any, other: Any, path: str) -> str | None:
             if found:
                 return found
         return None
-    return None if one == other else f"{path or 'the document'}: {_text(one)} and {_text(other)}"
+    return None if one == other else f"{path or 'the document'}: {_text(one)}, now {_text(other)}"
 
 
 def _in_arrays(one: bytes, other: bytes) -> str | None:
@@ -70,7 +70,7 @@ def _in_arrays(one: bytes, other: bytes) -> str | None:
             if len(differs):
                 place = tuple(int(i) for i in differs[0])
                 where = "".join(f"[{i}]" for i in place)
-                return f"{name}{where}: {left[place].item()!r} and {right[place].item()!r}"
+                return f"{name}{where}: {left[place].item()!r}, now {right[place].item()!r}"
     return None
 
 
@@ -80,9 +80,9 @@ def _in_bytes(one: bytes, other: bytes) -> str:
         np.frombuffer(one[:shared], np.uint8) != np.frombuffer(other[:shared], np.uint8)
     )
     if len(differs) == 0:
-        return f"{len(one):,} and {len(other):,} bytes long"
+        return f"{len(one):,} bytes long, now {len(other):,}"
     place = int(differs[0])
-    return f"byte {place:,}: {one[place]} and {other[place]}"
+    return f"byte {place:,}: {one[place]}, now {other[place]}"
 
 
 def _text(value: Any) -> str:

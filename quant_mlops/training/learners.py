@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -222,6 +224,26 @@ def learner_named(name: str) -> Learner:
             f"quant_mlops.training.learners.Learner"
         )
     return made
+
+
+def source_digest(name: str) -> str | None:
+    """Return the SHA-256 of the module that a user's learner comes from; None for one of ours.
+
+    Ours change with the code version, which a training run keeps; a user's module does not.
+
+    Raises
+    ------
+    TrainingError
+        The learner cannot be made.
+    """
+    if name in LEARNERS:
+        return None
+    try:
+        source = inspect.getsource(inspect.getmodule(type(learner_named(name))) or object)
+    except (OSError, TypeError):
+        # A class that was typed into a notebook has no source that could be kept.
+        return ""
+    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def short_name(name: str) -> str:

@@ -117,7 +117,7 @@ def refuse_look_ahead(
         A feature is suspect; each of them is named with its figures.
     """
     suspects = [
-        f"{found.feature_name} has a mean IC of {found.ic_mean:+.2f} (s.e. {found.ic_mean_se:.2f}) "
+        f"{found.feature_name} has a mean IC of {found.ic_mean:+.2f} {_error(found.ic_mean_se)} "
         f"with {found.outcome}"
         for found in measure_foresight(
             rows, feature_names, horizon=horizon, min_names=min_names, limit=limit
@@ -127,9 +127,14 @@ def refuse_look_ahead(
     if suspects:
         raise LookAheadError(
             f"nothing was trained, since a feature seems to know the future: "
-            f"{'; '.join(suspects)}; the limit is {limit:g}; look at when its values became known "
-            f"with `quant-mlops features leakage`, leave it out, or raise training.max_feature_ic"
+            f"{'; '.join(suspects)}; the limit is {limit:g}; look at who wrote its values and "
+            f"when with `quant-mlops features history ENTITY NAME`, and leave it out; a limit that "
+            f"is too strict for honest features is training.max_feature_ic of the strategy"
         )
+
+
+def _error(ic_mean_se: float) -> str:
+    return f"(s.e. {ic_mean_se:.2f})" if math.isfinite(ic_mean_se) else "on each session alike"
 
 
 def _judge(

@@ -30,6 +30,8 @@ class Recipe:
         Judged by walking forward as well; weights do not depend on it.
     artifacts : tuple of str
         Files that it predicts from, beside this one; empty before it is fitted.
+    learner_digest : str or None
+        SHA-256 of the module that a user's learner comes from; None for one of ours.
     """
 
     learner: LearnerConfig
@@ -38,11 +40,13 @@ class Recipe:
     evaluation: EvaluationSettings
     folds: WalkForwardSizes | None = None
     artifacts: tuple[str, ...] = ()
+    learner_digest: str | None = None
 
     def to_bytes(self) -> bytes:
         """Return it as canonical JSON."""
         document = {
             "learner": self.learner.name,
+            "learner_digest": self.learner_digest,
             "params": self.learner.params,
             "seed": self.learner.seed,
             "features": list(self.features),
@@ -71,6 +75,7 @@ def read_recipe(document: bytes) -> Recipe:
             sizes=SplitSizes(**values["splits"]),
             evaluation=EvaluationSettings(**values["evaluation"]),
             folds=None if folds is None else WalkForwardSizes(**folds),
+            learner_digest=values["learner_digest"],
             artifacts=tuple(values["artifacts"]),
         )
     except (ValueError, KeyError, TypeError) as error:

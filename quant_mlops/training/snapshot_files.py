@@ -90,15 +90,17 @@ def find_snapshot(database: Database, snapshot_id: uuid.UUID) -> Snapshot:
 
 
 def find_snapshot_by_fingerprint(database: Database, digits: str) -> Snapshot:
-    """Return the one snapshot whose fingerprint begins with some digits.
+    """Return the one snapshot whose fingerprint, or whose id, begins with some digits.
 
     Raises
     ------
     TrainingError
-        No fingerprint begins so, or those of several snapshots do; the same rows known at two
+        None begins so, or those of several snapshots do; the same rows known at two
         times have one fingerprint.
     """
-    found = [s for s in list_snapshots(database) if s.fingerprint.startswith(digits)]
+    snapshots = list_snapshots(database)
+    found = [s for s in snapshots if s.fingerprint.startswith(digits)]
+    found = found or [s for s in snapshots if s.snapshot_id.hex.startswith(digits)]
     if not found:
         raise TrainingError(
             f"there is no snapshot with a fingerprint {digits}...; `quant-mlops snapshot list` "

@@ -165,11 +165,12 @@ def test_an_entity_of_which_nothing_was_known_is_answered_with_those_near_it(
     assert "features list" not in found.stderr
 
 
-def test_without_a_time_the_snapshot_of_an_ended_strategy_is_that_of_its_last_session(
+def test_without_a_time_the_snapshot_of_a_history_that_ended_is_that_of_its_last_price(
     desk: Any, sessions: list[date]
 ) -> None:
     built = desk("snapshot", "build", "--json").document
-    close = trading_calendar("XNYS").close_time(sessions[-1])
+    # The last session's prices are not stored yet.
+    close = trading_calendar("XNYS").close_time(sessions[-2])
     assert datetime.fromisoformat(built["knowledge_time"]) == close + timedelta(hours=4)
 
 
@@ -183,7 +184,9 @@ def test_a_promotion_names_who_and_why_and_a_rollback_undoes_it(desk: Any, stock
 
     with Database(os.environ["QUANT_MLOPS_DATABASE_URL"]) as database:
         registry = ModelRegistry(database, artifacts=stock.home / "artifacts")
-        registry.register_model("small_ridge", "small")
+        first = registry.get_model("small_ridge")
+        assert first is not None
+        registry.register_model("small_ridge", "small", snapshot_id=first.snapshot_id)
     second = desk("models", "promote", "small_ridge", 2, *review).document
     assert (second["version"], second["promoted_by"]) == (2, "ann")
     assert "[review] done" in desk("models", "live").stdout

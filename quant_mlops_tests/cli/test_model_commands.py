@@ -99,8 +99,16 @@ def test_runs_are_listed_and_those_whose_process_is_gone_have_failed(
     assert desk("models", "runs", "--status", "done").status == 2
 
 
-def test_a_promotion_may_expect_what_is_live(desk: Any, registry: ModelRegistry) -> None:
-    registry.register_model("small_ridge", "small")
+@pytest.fixture
+def second(registry: ModelRegistry) -> None:
+    """Register version 2 on the training set of version 1."""
+    first = registry.get_model("small_ridge")
+    assert first is not None
+    registry.register_model("small_ridge", "small", snapshot_id=first.snapshot_id)
+
+
+@pytest.mark.usefixtures("second")
+def test_a_promotion_may_expect_what_is_live(desk: Any) -> None:
     promote = ("models", "promote", "small_ridge", 2, *WHO)
     for expected in ("none", "small_ridge:2"):
         sentence = desk.fails(*promote, "--expected-current", expected)
@@ -118,8 +126,18 @@ def test_an_expectation_in_another_form_is_wrong_usage(shell: Any, expected: str
     assert "neither NAME:VERSION" in found.stderr
 
 
+def test_what_could_not_be_served_is_not_promoted(desk: Any, registry: ModelRegistry) -> None:
+    registry.register_model("mean_rev", "fx")
+    registry.register_model("by_hand", "small")
+    for name, words in (("mean_rev", "a model of fx and not of small"), ("by_hand", "snapshot")):
+        assert words in desk.fails("models", "promote", name, 1, *WHO)
+    live = registry.live_model("small")
+    assert live is not None
+    assert live.name == "small_ridge"
+
+
+@pytest.mark.usefixtures("second")
 def test_a_promotion_may_hold_from_a_time(desk: Any, registry: ModelRegistry) -> None:
-    registry.register_model("small_ridge", "small")
     promote = ("models", "promote", "small_ridge", 2, *WHO, "--from")
     assert "would rewrite that" in desk.fails(*promote, "2001-01-02")
     done = desk(*promote, "2022-12-01T09:30", "--json").document

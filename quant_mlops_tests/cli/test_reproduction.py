@@ -60,7 +60,7 @@ def test_a_model_is_made_again_bit_by_bit_and_the_verdict_stays(clean: Any) -> N
     assert "identical" in shown
 
 
-def test_where_a_model_differs_first_is_named(clean: Any, sessions: list[date]) -> None:
+def test_where_a_model_differs_first_is_named(clean: Any, sessions: list[date], forge: Any) -> None:
     snapshot = clean("snapshot", "list", "--json").document[0]
     last = date.fromisoformat(snapshot["last_session"])
     calendar = trading_calendar("XNYS")
@@ -69,7 +69,7 @@ def test_where_a_model_differs_first_is_named(clean: Any, sessions: list[date]) 
     lag = calendar.open_time(calendar.next(before)) - event
     with opened() as database:
         FeatureStore(database).write_features("T04", event, {"vol_20d": 9.0}, availability_lag=lag)
-        database.execute("UPDATE model_metrics SET value = 9 WHERE metric_name = 'hit_rate'")
+        forge(database, "UPDATE model_metrics SET value = 9 WHERE metric_name = 'hit_rate'")
     found = clean("models", "reproduce", "small_ridge", "1", "--json")
     assert found.status == 1
     details = {part["part"]: part["detail"] for part in found.document["parts"]}
@@ -115,10 +115,10 @@ def test_where_a_model_differs_first_is_named(clean: Any, sessions: list[date]) 
     ],
 )  # fmt: skip
 def test_what_speaks_against_a_model_is_said_with_its_proof(
-    clean: Any, statement: Any, item: str, verdict: str, words: str
+    clean: Any, forge: Any, statement: Any, item: str, verdict: str, words: str
 ) -> None:
     with opened() as database:
-        database.execute(statement)
+        forge(database, statement)
     found = clean("models", "verify", "small_ridge", "--json")
     assert found.status == (verdict == "failed")
     assert verdicts(found)[item] == verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -52,14 +53,14 @@ def shared(module_database: Database, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def two(shared: ModelRegistry) -> Iterator[tuple[UUID, UUID]]:
+def two(shared: ModelRegistry, forge: Any) -> Iterator[tuple[UUID, UUID]]:
     """Give the ids of two versions of m, of numbers of their own."""
     yield shared.register_model("m"), shared.register_model("m")
     for table in (
         "model_deployments", "retrain_requests", "predictions", "strategy_returns",
         "drift_metrics", "alerts",
     ):  # fmt: skip
-        shared.database.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
+        forge(shared.database, f"DELETE FROM {table}")
 
 
 @pytest.mark.parametrize(

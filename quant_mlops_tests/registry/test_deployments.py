@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -199,4 +200,53 @@ def test_a_rollback_makes_the_model_before_live_again(
     assert (done.version, done.evidence) == (1, {"rollback": True})
     assert live(registry) == 1
     assert live(registry, day(6)) == 3
-    assert registry.rollback("momentum", **WHY).version == 3
+    with pytest.raises(RegistryError, match="no model was live for momentum before"):
+        registry.rollback("momentum", **WHY)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE model_deployments SET promoted_by = 'bob'",
+        "UPDATE model_deployments SET live_range = tstzrange('2020-01-01', NULL)",
+        "DELETE FROM model_deployments",
+        "UPDATE models SET params = '{\"forged\": 1}'",
+        "UPDATE model_metrics SET value = 9",
+        "DELETE FROM model_metrics",
+        "UPDATE model_artifacts SET checksum = repeat('0', 64)",
+        "DELETE FROM model_artifacts",
+        "UPDATE training_snapshots SET fingerprint = 'forged'",
+        "DELETE FROM training_snapshots",
+        "UPDATE predictions SET signal = 1",
+        "DELETE FROM predictions",
+        "TRUNCATE predictions",
+    ],
+)
+def test_the_database_itself_refuses_to_rewrite_the_record(
+    registry: ModelRegistry, snapshot_id: UUID, statement: Any
+) -> None:
+    model_id = registry.register_model("m", "momentum", snapshot_id=snapshot_id)
+    registry.log_metrics(model_id, {"ic_mean": 0.1}, "test")
+    registry.store_artifact(model_id, b"1", "config.json")
+    registry.promote("m", 1, "momentum", by="ann", reason="review")
+    registry.register_model("m", "momentum")
+    registry.promote("m", 2, "momentum", by="ann", reason="review")
+    registry.database.execute(
+        "INSERT INTO predictions (strategy_id, entity_key, event_time, session, model_id, signal, "
+        "feature_digest) VALUES ('momentum', 'A', now(), '2024-01-02', %s, 0.5, 'x')",
+        [model_id],
+    )
+    with pytest.raises(psycopg.errors.RestrictViolation, match="refused"):
+        registry.database.execute(statement)
+
+
+def test_a_second_rollback_goes_further_back(registry: ModelRegistry) -> None:
+    for version in (1, 2, 3):
+        registry.register_model("m", "momentum")
+        registry.promote("m", version, "momentum", by="ann", reason="review")
+    back = [registry.rollback("momentum", by="bob", reason="bad fills").version for _ in range(2)]
+    assert back == [2, 1]
+    with pytest.raises(RegistryError, match="no model was live for momentum before"):
+        registry.rollback("momentum", by="bob", reason="bad fills")
+    registry.promote("m", 3, "momentum", by="ann", reason="mended")
+    assert registry.rollback("momentum", by="bob", reason="not mended").version == 1

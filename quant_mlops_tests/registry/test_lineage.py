@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,11 +22,11 @@ FEATURES = {
 
 
 @pytest.fixture
-def trained(registry: ModelRegistry, snapshot_id: UUID) -> UUID:
+def trained(registry: ModelRegistry, snapshot_id: UUID, forge: Any) -> UUID:
     """Train version 2 of m; version 1 was registered by hand."""
     database = registry.database
     registry.register_model("m", "momentum")
-    database.execute("UPDATE training_snapshots SET features = %s", [Jsonb(FEATURES)])
+    forge(database, "UPDATE training_snapshots SET features = %s", [Jsonb(FEATURES)])
     run = TrainingRun(
         training_key="key",
         params={"eta": 0.1},

@@ -70,7 +70,7 @@ def snapshots(shared: ModelRegistry) -> list[UUID]:
 
 
 @pytest.fixture(scope="module")
-def known(shared: ModelRegistry, snapshots: list[UUID]) -> Iterator[list[Known]]:
+def known(shared: ModelRegistry, snapshots: list[UUID], forge: Any) -> Iterator[list[Known]]:
     """Store models of all kinds; some have equal values, undefined ones, or none."""
     chance, found = random.Random(7), []
     for number in range(COUNT):
@@ -83,8 +83,10 @@ def known(shared: ModelRegistry, snapshots: list[UUID]) -> Iterator[list[Known]]
         model_id = shared.register_model(name, kind, params, snapshot_id=snapshot_id)
         # Some are of the same instant.
         created = START + timedelta(days=number // 2)
-        shared.database.execute(
-            "UPDATE models SET created_at = %s WHERE model_id = %s", [created, model_id]
+        forge(
+            shared.database,
+            "UPDATE models SET created_at = %s WHERE model_id = %s",
+            [created, model_id],
         )
         model = shared.get_model_by_id(model_id)
         one = Known(model_id, name, model.version, kind, params, snapshot_id, created)
@@ -168,7 +170,7 @@ def draw(chance: random.Random, snapshots: list[UUID]) -> dict[str, Any]:
             MetricBound("nothing"),
         ],
         "tags": [{}, {"stage": "final"}, {"stage": None}, {"stage": "draft", "owner": None}],
-        "order_by": ["name", "version", "created_at", "ic_test", "ic_mean_test", "x_live"],
+        "order_by": ["name", "version", "created_at", "ic_test", "ic_mean_test", "ic_val"],
     }
     asked = {key: chance.choice(given) for key, given in choices.items() if chance.random() < 0.25}
     if "order_by" in asked and chance.random() < 0.5:
@@ -192,6 +194,14 @@ def test_search_answers_as_a_search_of_lists_does(
         sizes.add(len(expected))
     assert {0, COUNT} <= sizes
     assert len(sizes) > 15
+
+
+@pytest.mark.parametrize("order_by", ["ic_mean_tset_test", "-sharpe_backtest"])
+def test_an_order_by_what_nobody_has_is_answered_with_what_there_is(
+    shared: ModelRegistry, known: list[Known], order_by: str
+) -> None:
+    with pytest.raises(RegistryError, match=r"no model has a value; near in name: .*ic_"):
+        shared.search_models(order_by=order_by)
 
 
 @pytest.mark.parametrize("order_by", ["ic_test", "-ic_test"])

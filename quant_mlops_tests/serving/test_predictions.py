@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,11 +134,12 @@ def test_a_revision_that_became_known_after_the_open_changes_nothing(
     market: dict[str, np.ndarray],
     make_model: MakeModel,
     predict: Predict,
+    forge: Any,
 ) -> None:
     promote(registry, make_model(1.0, 1.0), calendar, sessions[9])
     predict()
     before = database.fetch_all(STORED)
-    database.execute("DELETE FROM predictions")
+    forge(database, "DELETE FROM predictions")
     for i in range(9, 19):
         event = calendar.close_time(sessions[i])
         known = calendar.open_time(sessions[i + 1]) - event + timedelta(microseconds=1)
@@ -156,12 +158,13 @@ def test_running_again_stores_nothing_and_a_range_is_its_days(
     market: dict[str, np.ndarray],
     make_model: MakeModel,
     predict: Predict,
+    forge: Any,
 ) -> None:
     promote(registry, make_model(1.0, 0.3), calendar, sessions[9])
     assert predict().stored == 60
     assert predict() == PredictionsWritten(60, 0, 0, 0)
     whole = database.fetch_all(STORED)
-    database.execute("DELETE FROM predictions")
+    forge(database, "DELETE FROM predictions")
     assert [predict(day, day + 1).stored for day in range(10, 20)] == [6] * 10
     assert database.fetch_all(STORED) == whole
 
@@ -271,13 +274,14 @@ def test_stored_signals_are_read_as_sessions_by_names(
     market: dict[str, np.ndarray],
     make_model: MakeModel,
     predict: Predict,
+    forge: Any,
 ) -> None:
     days = np.array(sessions[8:22], dtype="datetime64[D]")
     assert read_signals(database, "momentum", days) is None
     model = make_model(1.0, 0.3)
     promote(registry, model, calendar, sessions[9])
     predict()
-    database.execute("DELETE FROM predictions WHERE session = %s", [sessions[13]])
+    forge(database, "DELETE FROM predictions WHERE session = %s", [sessions[13]])
     found = read_signals(database, "momentum", days)
     assert found is not None
     assert found.entities == tuple(sorted(market))

@@ -48,7 +48,7 @@ def start(stage: Stage) -> Iterator[Start]:
 
     def start(*models: ModelInfo, strategy: str | None = None) -> Predictor:
         name = strategy or stage.strategy(*models)
-        made.append(Predictor(name, stage.store, stage.registry))
+        made.append(Predictor(name, stage.store, stage.registry, max_age=None))
         return made[-1]
 
     yield start
@@ -225,7 +225,7 @@ def test_a_promotion_and_a_rollback_are_followed_and_models_loaded_once(
 
     strategy = stage.strategy(ridge)
     registry = Counting(stage.registry.database)
-    with Predictor(strategy, stage.store, registry) as predictor:
+    with Predictor(strategy, stage.store, registry, max_age=None) as predictor:
         labels = [predictor.predict("B2")[0].model_label]
         registry.promote("m", trees.version, strategy, by="ann", reason="better")
         labels += [predictor.predict("B2")[0].model_label for _ in range(2)]
@@ -272,7 +272,7 @@ def test_changed_feature_logic_is_refused(
 ) -> None:
     model = make_model(1.0, 0.3, logic_hash="a" * 64)
     registry.promote(model.name, model.version, "momentum", by="ann", reason="test")
-    with Predictor("momentum", store, registry) as predictor:
+    with Predictor("momentum", store, registry, max_age=None) as predictor:
         with pytest.raises(FeatureLogicChangedError, match=r"m v1 was trained on \w+@1.*aaaaaaa"):
             predictor.predict("B2")
         database.execute("UPDATE feature_definitions SET logic_hash = %s", ["a" * 64])
@@ -281,7 +281,7 @@ def test_changed_feature_logic_is_refused(
     unknown = make_model(1.0, 0.3, logic_hash="a" * 64, version=2)
     registry.promote(unknown.name, unknown.version, "momentum", by="ann", reason="test")
     with (
-        Predictor("momentum", store, registry) as predictor,
+        Predictor("momentum", store, registry, max_age=None) as predictor,
         pytest.raises(FeatureLogicChangedError, match=r"m v2 was .*@2 .* has none"),
     ):
         predictor.predict("B2")
@@ -422,7 +422,7 @@ def test_an_unreachable_server_is_named(stage: Stage, ridge: ModelInfo) -> None:
 
 def test_a_connection_string_is_enough(stage: Stage, ridge: ModelInfo) -> None:
     strategy = stage.strategy(ridge)
-    with Predictor(strategy, stage.store.database.conninfo) as predictor:
+    with Predictor(strategy, stage.store.database.conninfo, max_age=None) as predictor:
         assert predictor.predict("B2", stage.open(12))[0].stored
         predictor.store.database.close()
         predictor.registry.database.close()
@@ -494,3 +494,21 @@ def test_the_last_decision_of_a_session_is_the_one_that_is_judged(
     assert found.signals[0].tolist() == [at_open[ticker] for ticker in TICKERS]
     assert found.signals[0].tolist() != [p.signal for p in early]
     assert found.model_ids == [ridge.model_id]
+
+
+def test_a_value_that_is_too_old_counts_as_missing(stage: Stage, ridge: ModelInfo) -> None:
+    strategy = stage.strategy(ridge)
+    last = len(stage.sessions) - 1
+    monday = stage.calendar.open_time(stage.calendar.next(stage.sessions[last], 3))
+    for max_age, found in (
+        (2, True), (1, False), (5, True), (None, True),
+        (timedelta(days=9), True), (timedelta(hours=1), False),
+    ):  # fmt: skip
+        with Predictor(strategy, stage.store, stage.registry, max_age=max_age) as predictor:
+            (made,) = predictor.predict("B2", monday, store=False)
+        assert bool(made.missing) != found, max_age
+        assert np.isfinite(made.signal) == found
+        assert made.features[0].event_time == stage.close(last)
+    for wrong in (-1, timedelta(days=-1)):
+        with pytest.raises(InvalidValueError, match="negative"):
+            Predictor(strategy, stage.store, stage.registry, max_age=wrong)

@@ -91,7 +91,7 @@ def test_the_training_run_of_the_model_is_named(stage: Stage) -> None:
 
 def test_predictions_on_demand_are_traced_as_well(stage: Stage, ridge: ModelInfo) -> None:
     strategy = stage.strategy(ridge)
-    with Predictor(strategy, stage.store, stage.registry) as predictor:
+    with Predictor(strategy, stage.store, stage.registry, max_age=None) as predictor:
         (made,) = predictor.predict("B2")
     found = traced(stage, strategy, "B2", made.as_of_time)
     assert (found.verdict, found.prediction.signal) == ("matches", made.signal)

@@ -158,11 +158,13 @@ def test_nothing_is_trained_on_a_planted_feature_and_honest_ones_pass(
     honest = {d.name: d.version for d in HONEST}
     models = train_models(context, _snapshot(context, honest))
     assert [m.model.name for m in models] == [f"planted_{horizon}_ridge"]
-    count = "SELECT (SELECT count(*) FROM models), (SELECT count(*) FROM model_training_runs)"
-    before = module_database.fetch_one(count)
+    models_before = module_database.fetch_one("SELECT count(*) FROM models")
     with pytest.raises(LookAheadError, match=rf"{name} has a mean IC of \+1\.00.*training\.max"):
         train_models(context, _snapshot(context, {**honest, name: 1}))
-    assert module_database.fetch_one(count) == before
+    assert module_database.fetch_one("SELECT count(*) FROM models") == models_before
+    newest = context.registry.training_runs(strategy_id=f"planted_{horizon}")[0]
+    assert newest.status == "failed"
+    assert "seems to know the future" in str(newest.error)
 
 
 def _context(database: Database, folder: Path, horizon: int) -> StrategyContext:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -94,10 +95,12 @@ def test_the_zone_in_which_the_knowledge_time_is_written_does_not_count(store: S
     assert store(elsewhere) == store()
 
 
-def test_without_its_row_the_folder_is_found_again(database: Database, store: Store) -> None:
+def test_without_its_row_the_folder_is_found_again(
+    database: Database, store: Store, forge: Any
+) -> None:
     first = store()
     stamp = (first.folder / "data.parquet").stat().st_mtime_ns
-    database.execute("DELETE FROM training_snapshots")
+    forge(database, "DELETE FROM training_snapshots")
     second = store()
     assert replace(second, created_at=first.created_at) == first
     assert (second.folder / "data.parquet").stat().st_mtime_ns == stamp
@@ -128,13 +131,13 @@ def test_a_changed_byte_is_refused_with_both_digests(store: Store) -> None:
 
 
 def test_a_file_with_other_content_is_refused_even_under_its_own_digest(
-    database: Database, store: Store
+    database: Database, store: Store, forge: Any
 ) -> None:
     snapshot = store()
     changed = TABLE.set_column(3, "label", pa.array([0.01, -0.020000001]))
     pq.write_table(changed, snapshot.folder / "data.parquet")
     # As if the row had been written, or rewritten, after the file was.
-    database.execute("DELETE FROM training_snapshots")
+    forge(database, "DELETE FROM training_snapshots")
     with pytest.raises(SnapshotTamperedError, match=rf"fingerprint.*{snapshot.fingerprint}"):
         store()
 
