@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quant_mlops.alerts.onset import OnsetSettings
 from quant_mlops.alerts.response import Response, respond
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
@@ -348,6 +349,7 @@ def raise_alerts(context: StrategyContext, last: date) -> Response:
         last=last,
         evaluation_lag=strategy.evaluation_lag,
         cooldown_sessions=strategy.monitoring.retrain_cooldown_sessions,
+        onset=OnsetSettings(strategy.horizon, strategy.monitoring.psi_window_sessions),
     )
 
 

@@ -22,6 +22,7 @@ from quant_mlops.reports.figures import (
 )
 from quant_mlops.reports.history import load_monitoring_history
 from quant_mlops.reports.html import write_report
+from quant_mlops.reports.onsets import newest_onset
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 REPORT_FILE = "report.html"
@@ -128,6 +129,7 @@ def monitoring_figures(context: StrategyContext) -> dict[str, Figure]:
             history.drift.ic,
             rolling_mean=history.drift.ic_20d_mean,
             rolling_error=history.drift.ic_20d_error,
+            onset=newest_onset(history.alerts, series="ic"),
         ),
         "PSI by feature": psi_figure(
             days,

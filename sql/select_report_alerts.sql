@@ -1,5 +1,5 @@
 SELECT alert_id, rule, severity, action, message, opened_session, last_session, closed_session,
-       acknowledged_at, acknowledged_by
+       acknowledged_at, acknowledged_by, evidence -> 'onset' AS onset
 FROM alerts
 WHERE strategy_id = %(strategy_id)s
   AND coalesce(closed_session, 'infinity') >= coalesce(%(first)s::date, '-infinity')

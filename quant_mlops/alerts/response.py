@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_mlops.alerts.evidence import gather_evidence
+from quant_mlops.alerts.onset import UNCORRELATED, OnsetSettings, onset_evidence
 from quant_mlops.alerts.outbox import Alert, NewAlert, record_alerts
 from quant_mlops.alerts.retraining import request_retrain
 from quant_mlops.alerts.states import apply_scale, pause
@@ -63,6 +64,7 @@ def respond(
     last: date,
     evaluation_lag: timedelta,
     cooldown_sessions: int,
+    onset: OnsetSettings = UNCORRELATED,
 ) -> Response:
     """Bring the alerts of a strategy up to the session `last` and act on those that are new.
 
@@ -81,6 +83,9 @@ def respond(
         After the close of a session, when its alerts take effect.
     cooldown_sessions : int
         Sessions after a retraining during which no other is requested.
+    onset : OnsetSettings
+        How far the metrics reach back; with the defaults, which say that they do not, the onset of
+        overlapping labels is dated too sharply and that of a pooled PSI often not at all.
     """
     history = read_history(database, calendar, strategy_id=strategy_id, last=last)
     if history is None:
@@ -89,7 +94,10 @@ def respond(
     # Evidence is read before the transaction, so that no connection is held while another is
     # asked for; whether an alert is new is decided inside.
     known = _known_keys(database, strategy_id)
-    offered = [_alert(database, strategy_id, episode, history, known=known) for episode in episodes]
+    offered = [
+        _alert(database, strategy_id, episode, history, known=known, onset=onset)
+        for episode in episodes
+    ]
     opened = 0
     with database.transaction() as connection:
         stored = record_alerts(connection, offered)
@@ -161,6 +169,7 @@ def _alert(
     history: MonitoredHistory,
     *,
     known: set[str],
+    onset: OnsetSettings,
 ) -> NewAlert:
     rule = episode.rule
     day = history.sessions.tolist()
@@ -175,6 +184,17 @@ def _alert(
             values=_values(history, rule)[episode.began : episode.opened + 1].tolist(),
             without_value=[day[i] for i in episode.without_value],
         )
+        if rule is not NO_DATA:
+            until = episode.opened + 1
+            evidence |= onset_evidence(
+                database,
+                strategy_id=strategy_id,
+                rule=rule,
+                sessions=history.sessions[:until],
+                values=_values(history, rule)[:until],
+                model_ids=history.model_ids[:until],
+                settings=onset,
+            )
     return NewAlert(
         dedupe_key=key,
         strategy_id=strategy_id,

@@ -22,6 +22,7 @@ from quant_mlops.reports.drawing import (
     VERMILLION,
     broken,
     counted,
+    day_number,
     day_numbers,
     draw_line,
     empty_figure,
@@ -35,7 +36,7 @@ from quant_mlops.reports.drawing import (
     session_axis,
     svg,
 )
-from quant_mlops.reports.records import Days, Floats
+from quant_mlops.reports.records import Days, Floats, Onset
 from quant_mlops.reports.return_figure import cumulative_return_figure
 
 __all__ = [
@@ -58,8 +59,9 @@ FEATURES_NAMED = len(FEATURE_COLOURS) * len(FEATURE_DASHES)
 
 @house_style()
 def information_coefficient_figure(
-    sessions: Days, ic: Floats, *, rolling_mean: Floats, rolling_error: Floats
-) -> Figure:
+    sessions: Days, ic: Floats, *, rolling_mean: Floats, rolling_error: Floats,
+    onset: Onset | None = None,
+) -> Figure:  # fmt: skip
     """Draw the rolling mean of the information coefficient above its daily values.
 
     Parameters
@@ -70,6 +72,8 @@ def information_coefficient_figure(
         Shape (sessions,): mean over the last 20 sessions and its Newey-West standard error. The
         band is twice the error either side; with an error that ignores overlapping labels it
         comes out too narrow and noise looks like skill.
+    onset
+        A change of the coefficient: its interval is shaded, its most likely session a line.
 
     Returns
     -------
@@ -105,6 +109,12 @@ def information_coefficient_figure(
         axes.axhline(IC_THRESHOLD, color=VERMILLION, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.margins(y=0.12)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
+        if onset is not None:
+            axes.axvspan(
+                day_number(onset.first), day_number(onset.last), color=PURPLE, alpha=0.16,
+                linewidth=0,
+            )  # fmt: skip
+            axes.axvline(day_number(onset.session), color=PURPLE, linewidth=1.2)
     _mark_level(upper, IC_THRESHOLD, "0.02 warning")
     session_axis(lower, sessions[0], sessions[-1])
     return figure

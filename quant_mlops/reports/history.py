@@ -23,6 +23,7 @@ from quant_mlops.reports.records import (
     Floats,
     ModelRecord,
     MonitoringHistory,
+    Onset,
     Retrain,
     ReturnSeries,
     SnapshotRecord,
@@ -92,7 +93,7 @@ def load_monitoring_history(
             features=_feature_drift(sessions, features),
             returns=ReturnSeries(*(_align(sessions, returns[0], column) for column in returns[1:])),
             states=reader.rows(StateStep, "select_report_states"),
-            alerts=reader.rows(AlertEpisode, "select_report_alerts"),
+            alerts=_alerts(reader),
             deployments=reader.rows(Deployment, "select_report_deployments"),
             retrains=reader.rows(Retrain, "select_report_retrains"),
             models=_models(reader),
@@ -119,6 +120,18 @@ class _Reader:
     def rows(self, row: type[Row], name: str) -> tuple[Row, ...]:
         with self._connection.cursor(row_factory=class_row(row)) as cursor:
             return tuple(cursor.execute(query(name), self._parameters).fetchall())
+
+
+def _alerts(reader: _Reader) -> tuple[AlertEpisode, ...]:
+    """Return the alerts, what is dated in their evidence read as dates again."""
+    alerts = []
+    for row in reader.tuples("select_report_alerts"):
+        onset, found = None, row[-1]
+        if found is not None:
+            days = {name: date.fromisoformat(found[name]) for name in ("session", "first", "last")}
+            onset = Onset(**found | days)
+        alerts.append(AlertEpisode(*(*row[:-1], onset)))
+    return tuple(alerts)
 
 
 def _days(values: Iterable[date]) -> Days:

@@ -15,6 +15,7 @@ from quant_mlops.reports.figures import (
     information_coefficient_figure,
     psi_figure,
 )
+from quant_mlops.reports.onsets import interval, newest_onset, onset_tables
 from quant_mlops.reports.page import (
     Markup,
     bullets,
@@ -133,9 +134,11 @@ def _lead(history: MonitoringHistory) -> str:
 
 def _information_coefficient(history: MonitoringHistory) -> list[Markup]:
     drift = history.drift
+    onset = newest_onset(history.alerts, series="ic")
     figure = information_coefficient_figure(
-        history.sessions, drift.ic, rolling_mean=drift.ic_20d_mean, rolling_error=drift.ic_20d_error
-    )
+        history.sessions, drift.ic, rolling_mean=drift.ic_20d_mean,
+        rolling_error=drift.ic_20d_error, onset=onset,
+    )  # fmt: skip
     description = "Rolling mean of the information coefficient with its band, over daily values"
     parts = [drawn(figure, name="ic", description=description)]
     present = drift.ic[np.isfinite(drift.ic)]
@@ -149,6 +152,8 @@ def _information_coefficient(history: MonitoringHistory) -> list[Markup]:
                 f"on which it was known."
             )
         )
+    if onset is not None:
+        parts.append(paragraph(f"Shaded: the newest dated change of the IC, {interval(onset)}."))
     return parts
 
 
@@ -214,7 +219,7 @@ def _alerts(history: MonitoringHistory) -> list[Markup]:
         shown = [history.sessions[0].item(), history.sessions[-1].item()]
     figure = alerts_figure(history.alerts, history.retrains, first=min(shown), last=max(shown))
     parts = [drawn(figure, name="alerts", description="Alert episodes by rule, and retrains")]
-    return parts + (alert_tables(history) if history.alerts else [])
+    return parts + onset_tables(history.alerts) + (alert_tables(history) if history.alerts else [])
 
 
 def _models(history: MonitoringHistory) -> list[Markup]:

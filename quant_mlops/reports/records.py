@@ -75,8 +75,48 @@ class StateStep:
 
 
 @dataclass(frozen=True)
+class Onset:
+    """When the change behind an alert began, and what its interval was computed from.
+
+    Attributes
+    ----------
+    series
+        `ic`, `psi` or `net_return`.
+    session, first, last
+        The most likely session and the interval it lies in; those on which the change showed.
+    level
+        Share of such intervals that shall hold the true session.
+    p_value
+        Of a change at all; None where undefined.
+    mean_before, mean_after, deviation
+        In the unit of the series.
+    observations, position, lag
+        Length of the series, place of `session` in it, and sessions its values are correlated over.
+    known_after
+        Sessions between what a value is about and the session on which it is known.
+    """
+
+    series: str
+    session: date
+    first: date
+    last: date
+    level: float
+    p_value: float | None
+    mean_before: float
+    mean_after: float
+    deviation: float
+    observations: int
+    position: int
+    lag: int
+    known_after: int
+
+
+@dataclass(frozen=True)
 class AlertEpisode:
-    """An alert from the session that opened it to the one that closed it, if one did."""
+    """An alert from the session that opened it to the one that closed it, if one did.
+
+    `onset` is the dated change in its evidence, None where nothing could be dated.
+    """
 
     alert_id: int
     rule: str
@@ -88,6 +128,7 @@ class AlertEpisode:
     closed_session: date | None
     acknowledged_at: datetime | None
     acknowledged_by: str | None
+    onset: Onset | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from quant_mlops.statistics.newey_west import (
     long_run_variance,
     newey_west_standard_error,
 )
+from quant_mlops.statistics.onset import Onset, change_interval, split_statistics, split_tail
+from quant_mlops.statistics.onset_coverage import CoverageResult, coverage, simulate_change
 from quant_mlops.statistics.population_stability import (
     calculate_psi,
     categorical_psi,
@@ -47,13 +49,17 @@ from quant_mlops.statistics.sharpe_moments import (
 
 __all__ = [
     "ChangePoint",
+    "CoverageResult",
+    "Onset",
     "ReferenceProfile",
     "automatic_lag",
     "bin_counts",
     "bin_counts_table",
     "calculate_psi",
     "categorical_psi",
+    "change_interval",
     "count_used_bins",
+    "coverage",
     "deflated_sharpe_ratio",
     "effective_pairs",
     "expected_maximum_sharpe",
@@ -75,5 +81,8 @@ __all__ = [
     "sharpe_ratio",
     "sharpe_standard_error",
     "sharpe_standard_error_from_moments",
+    "simulate_change",
+    "split_statistics",
+    "split_tail",
     "supremum_f_tail",
 ]
