@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quant_mlops.statistics.change_point import most_likely_change
-from quant_mlops.statistics.newey_west import long_run_variance
 
 DEFAULT_LEVEL = 0.95
+# An alert opens soon after a change, where the customary 15% would not look for it.
+ONSET_TRIM = 0.02
 # The tail is a series of alternating terms; below this argument they do not fall off in time.
 _SURE = 0.02
 _TERMS = 12
@@ -24,7 +26,8 @@ class Onset:
     Attributes
     ----------
     index
-        Position, in the series as given, of the first value of the new mean: the most likely one.
+        Position, in the series as given, of the first value of the new mean: the most likely one,
+        at least 5 values and 2% of them from either end.
     first, last
         Ends of the interval for `index`, both included. From the second value to the last one when
         the series says nothing about the date.
@@ -112,9 +115,11 @@ def change_interval(
         raise ValueError(f"level is {level}; a share of at least 0.5 and below 1 expected.")
     if window < 1:
         raise ValueError(f"window is {window}; each value pools at least 1 session.")
+    if lag < 0:
+        raise ValueError(f"lag is {lag}; it counts sessions back and cannot be negative.")
     lag = max(lag, window - 1)
     series = np.asarray(values, dtype=np.float64)
-    change = most_likely_change(series, lag=lag)
+    change = most_likely_change(series, trim=ONSET_TRIM, lag=lag)
     if change is None:
         return None
     positions = np.flatnonzero(~np.isnan(series))
@@ -132,7 +137,7 @@ def change_interval(
         if min(before, after) <= 0.0:
             return None
         statistics = split_statistics(sample, variance_before=before, variance_after=after)
-        splits = np.flatnonzero(split_tail(statistics) > 1.0 - level) + 1
+        splits = np.flatnonzero(statistics < _critical_value(level)) + 1
     if len(splits) == 0:
         if window == 1:
             return None
@@ -221,7 +226,20 @@ def _side_variances(
 
 def _uniform_variance(deviations: NDArray[np.float64], *, lag: int) -> float:
     """Long-run variance with equal weights up to `lag`, at least the Bartlett-weighted one."""
-    total = float(deviations @ deviations)
-    for distance in range(1, lag + 1):
-        total += 2.0 * float(deviations[distance:] @ deviations[:-distance])
-    return max(total / len(deviations), long_run_variance(deviations, lag=lag))
+    n = len(deviations)
+    if lag == 0:
+        return float(deviations @ deviations) / n
+    products = np.correlate(deviations, deviations, mode="full")[n - 1 : n + lag]
+    bartlett = 1.0 - np.arange(1, len(products)) / (lag + 1)
+    total, shared = products[0], products[1:]
+    return float(total + 2.0 * max(shared.sum(), bartlett @ shared)) / n
+
+
+@lru_cache(maxsize=16)
+def _critical_value(level: float) -> float:
+    """U that the true split exceeds with probability 1 - level, by bisection of the tail."""
+    low, high = 0.0, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if split_tail(middle) > 1.0 - level else (low, middle)
+    return high

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from quant_mlops.reports.drawing import broken, draw_line, isolated, plain
+from quant_mlops.reports.drawing import broken, day_number, draw_line, isolated, plain
 from quant_mlops.reports.figures import (
     alerts_figure,
     cumulative_return_figure,
@@ -26,7 +26,7 @@ from quant_mlops.reports.figures import (
     psi_figure,
     svg,
 )
-from quant_mlops.reports.records import AlertEpisode, Deployment, Retrain
+from quant_mlops.reports.records import AlertEpisode, Deployment, Onset, Retrain
 
 NAN = float("nan")
 
@@ -259,3 +259,21 @@ def test_the_histogram_counts_every_prediction_once() -> None:
     assert sum(bar.get_height() for bar in axes.patches) == 100
     assert "100 predictions" in axes.get_title(loc="left")
     assert "2 without a value" in axes.get_title(loc="left")
+
+
+def test_the_interval_of_an_onset_is_shaded_in_both_panels() -> None:
+    sessions = weekdays(60)
+    first, session, last = (sessions[i].item() for i in (20, 30, 34))
+    onset = Onset("ic", session, first, last, 0.95, 0.01, 0.05, 0.0, 0.1, 60, 30, 0, 1)
+    values = np.sin(np.arange(60.0)) / 20
+    unmarked, marked = (
+        information_coefficient_figure(
+            sessions, values, rolling_mean=values, rolling_error=np.abs(values), onset=found
+        )
+        for found in (None, onset)
+    )
+    for before, after in zip(unmarked.axes, marked.axes, strict=True):
+        assert len(after.patches) == len(before.patches) + 1
+        left, _, width, _ = after.patches[-1].get_bbox().bounds
+        assert (left, left + width) == (day_number(first), day_number(last))
+        assert len(after.get_lines()) == len(before.get_lines()) + 1

@@ -18,6 +18,7 @@ from quant_mlops.statistics import (
     split_statistics,
     split_tail,
 )
+from quant_mlops.statistics.onset import ONSET_TRIM
 
 NAN = math.nan
 
@@ -79,6 +80,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
                                 "after": -0.0025, "deviation": 0.01},
     "returns, a crash": {"kind": "heavy_tailed", "n": 250, "before": 0.001, "after": -0.02,
                          "deviation": 0.01, "at": 0.7},
+    "IC 0.05 to -0.10, ten sessions ago": {"n": 250, "after": -0.1, "at": 0.96},
     "PSI of a day": {"kind": "stability", "n": 250, "before": 0.005, "after": 0.3, "at": 0.4},
     "PSI of 20 days": {"kind": "stability", "n": 250, "before": 0.01, "after": 0.3, "lag": 19},
     "PSI of 60 days": {"kind": "stability", "n": 400, "before": 0.02, "after": 0.4, "lag": 59},
@@ -125,7 +127,7 @@ def test_a_higher_level_gives_a_longer_interval_around_the_same_date() -> None:
     (values,) = simulate_change(
         "independent", shape=(1, 250), before=0.05, after=-0.1, deviation=0.1, position=170, seed=2
     )
-    change = most_likely_change(values)
+    change = most_likely_change(values, trim=ONSET_TRIM)
     assert change is not None
     ends = []
     for level in (0.8, 0.9, 0.95, 0.99):
