@@ -50,6 +50,12 @@ class Settings(BaseModel):
         Folder of strategy files (TOML); None means the ones bundled with the package.
     webhook_url : SecretStr or None
         Where alerts are posted as JSON; None turns the channel off.
+    alert_attempts : int
+        Failed attempts after which an alert is undeliverable by a channel.
+    alert_rate_messages, alert_rate_minutes : int, float
+        More messages of one channel within so many minutes become one digest.
+    alert_escalation_hours : float
+        After which an open alert that nobody has acknowledged is told once more, graver; 0 never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +65,10 @@ class Settings(BaseModel):
     dagster_pg_url: SecretStr | None = None
     strategies: Path | None = None
     webhook_url: SecretStr | None = None
+    alert_attempts: int = Field(default=30, gt=0, le=1000)
+    alert_rate_messages: int = Field(default=10, gt=0)
+    alert_rate_minutes: float = Field(default=10.0, gt=0, le=10_080)
+    alert_escalation_hours: float = Field(default=24.0, ge=0, le=8_760)
     smtp: SmtpSettings = SmtpSettings()
 
     @field_validator("database_url", "dagster_pg_url")

@@ -1,12 +1,17 @@
-SELECT alerts.alert_id,
-       count(tries.delivery_id)                                AS attempts,
-       max(tries.attempted_at)                                 AS last_attempt,
-       coalesce(%(now)s::timestamptz, clock_timestamp())       AS asked_at
+-- No attempt yet, or a newest one that is to be followed by another.
+SELECT alerts.alert_id, alerts.severity,
+       coalesce(newest.attempt, 0) AS attempts,
+       newest.attempt IS NULL
+           OR newest.next_attempt_at <= coalesce(%(now)s::timestamptz, clock_timestamp()) AS is_due
 FROM alerts
-LEFT JOIN alert_deliveries AS tries
-       ON tries.alert_id = alerts.alert_id AND tries.channel = %(channel)s
+LEFT JOIN LATERAL (
+    SELECT attempt, next_attempt_at
+    FROM alert_deliveries
+    WHERE alert_id = alerts.alert_id AND channel = %(channel)s
+    ORDER BY attempt DESC
+    LIMIT 1
+) AS newest ON true
 WHERE alerts.severity = ANY (%(severities)s)
   AND (%(quiet_before)s::date IS NULL OR alerts.opened_session >= %(quiet_before)s::date)
-GROUP BY alerts.alert_id
-HAVING NOT coalesce(bool_or(tries.delivered), false)
+  AND (newest.attempt IS NULL OR newest.next_attempt_at IS NOT NULL)
 ORDER BY attempts, alerts.alert_id;

@@ -6,16 +6,24 @@ import json
 import logging
 import smtplib
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
+from email.message import EmailMessage
 from http.client import HTTPException
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pydantic import SecretStr
 
-from quant_mlops.alerts.messages import mail_message, summarise, webhook_body
+from quant_mlops.alerts.messages import (
+    mail_digest,
+    mail_message,
+    summarise,
+    webhook_body,
+    webhook_digest,
+)
 from quant_mlops.alerts.outbox import Alert
 from quant_mlops.errors import ChannelError, SettingsError
 from quant_mlops.settings import Settings, SmtpSettings
@@ -42,6 +50,14 @@ class Channel(Protocol):
 
     def send(self, alert: Alert) -> None:
         """Send one alert, or raise ChannelError with a message free of secrets."""
+
+
+@runtime_checkable
+class DigestChannel(Channel, Protocol):
+    """A channel that can tell of many alerts in one message; others get them one by one."""
+
+    def send_digest(self, alerts: Sequence[Alert]) -> None:
+        """Send one message about all, or raise ChannelError with a message free of secrets."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,14 @@ class WebhookChannel:
 
     def send(self, alert: Alert) -> None:
         """Post one alert; any answer but a 2xx is a failure, a redirect included."""
-        problem = self._post(json.dumps(webhook_body(alert)).encode())
+        self._post_document(webhook_body(alert))
+
+    def send_digest(self, alerts: Sequence[Alert]) -> None:
+        """Post one document about all of the alerts."""
+        self._post_document(webhook_digest(alerts))
+
+    def _post_document(self, document: dict[str, Any]) -> None:
+        problem = self._post(json.dumps(document).encode())
         # Raised out here, the error has no context that would hold the address.
         if problem:
             raise ChannelError(f"the webhook at {self._host} {problem}")
@@ -115,7 +138,7 @@ class WebhookChannel:
 
 @dataclass(frozen=True, repr=False)
 class SmtpChannel:
-    """Sends each alert as one mail to all recipients.
+    """Sends mail to all recipients, one for each alert or digest.
 
     Parameters
     ----------
@@ -144,25 +167,32 @@ class SmtpChannel:
 
     def send(self, alert: Alert) -> None:
         """Send one mail; it is sent once at least one recipient was accepted."""
-        problem = self._mail(alert)
+        self._send_mail(mail_message(alert, self.settings))
+
+    def send_digest(self, alerts: Sequence[Alert]) -> None:
+        """Send one mail about all of the alerts."""
+        self._send_mail(mail_digest(alerts, self.settings))
+
+    def _send_mail(self, message: EmailMessage) -> None:
+        problem = self._mail(message)
         if problem:
             raise ChannelError(
                 f"the mail server at {self.settings.host}:{self.settings.port} {problem}"
             )
 
-    def _mail(self, alert: Alert) -> str:
+    def _mail(self, message: EmailMessage) -> str:
         try:
             with self._connect() as server:
                 if self.settings.username:
                     password = self.settings.password.get_secret_value()
                     server.login(self.settings.username, password)
-                refused = server.send_message(mail_message(alert, self.settings))
+                refused = server.send_message(message)
         except smtplib.SMTPResponseException as error:
             return f"answered with status {error.smtp_code} ({type(error).__name__})"
         except (OSError, ValueError) as error:
             return f"could not be used: {_cause(error)}"
         if refused:
-            logger.warning("alert %d: %d mail recipients refused", alert.alert_id, len(refused))
+            logger.warning("%s: %d mail recipients refused", message["Subject"], len(refused))
         return ""
 
     def _connect(self) -> smtplib.SMTP:

@@ -6,20 +6,23 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from random import Random
+from uuid import uuid4
 
-from psycopg.rows import class_row
+import psycopg
+from psycopg.rows import TupleRow, class_row
 
-from quant_mlops.alerts.channels import LOG, Channel
+from quant_mlops.alerts.channels import LOG, Channel, DigestChannel
+from quant_mlops.alerts.messages import summarise
 from quant_mlops.alerts.outbox import SEVERITIES, Alert
+from quant_mlops.alerts.pace import MOST_ATTEMPTS, RateLimit, rest
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.errors import ChannelError, MonitoringError
 
 logger = logging.getLogger("quant_mlops.alerts.delivery")
 
-FIRST_DELAY = timedelta(seconds=30)
-LONGEST_DELAY = timedelta(hours=1)
 # A dead server costs a timeout per alert, and the other channels wait meanwhile.
 FAILURES_IN_A_ROW = 3
 
@@ -31,34 +34,36 @@ class DeliveryReport:
     Attributes
     ----------
     delivered, failed : int
-        Attempts of this run by outcome.
+        Attempts of this run by outcome; each alert of a digest counts.
     waiting : int
         Pairs left for a later run: their backoff is not over, the limit was reached, the
-        channel was given a rest, or another process has them in hand.
+        channel was given a rest or has just sent a digest, or another process has them in hand.
+    undeliverable : int
+        Pairs that were given up in this run, whose failure was the last allowed.
     """
 
     delivered: int
     failed: int
     waiting: int
+    undeliverable: int = 0
 
 
 @dataclass(frozen=True)
 class _Pending:
     alert_id: int
+    severity: str
     attempts: int
-    last_attempt: datetime | None
-    asked_at: datetime
-
-    @property
-    def is_due(self) -> bool:
-        if self.last_attempt is None:
-            return True
-        return self.asked_at >= self.last_attempt + backoff(self.attempts)
+    is_due: bool
 
 
-def backoff(attempts: int) -> timedelta:
-    """Return how long a pair rests after so many failed attempts: 30 s, doubled up to 1 h."""
-    return min(FIRST_DELAY * (1 << min(max(attempts, 1) - 1, 16)), LONGEST_DELAY)
+@dataclass(frozen=True)
+class _Run:
+    """What holds for every attempt of one run."""
+
+    database: Database
+    now: datetime | None
+    most_attempts: int
+    chance: Random
 
 
 def deliver_pending(
@@ -69,6 +74,9 @@ def deliver_pending(
     limit: int = 100,
     min_severity: str = "info",
     quiet_before: date | None = None,
+    most_attempts: int = MOST_ATTEMPTS,
+    rate_limit: RateLimit | None = None,
+    seed: int | None = None,
 ) -> DeliveryReport:
     """Send what has not been delivered yet and is due.
 
@@ -85,21 +93,30 @@ def deliver_pending(
         Aware; the time that backoff is reckoned at and attempts are stamped with. None means
         the database's clock.
     limit : int
-        Attempts per channel in this run.
+        Alerts tried per channel in this run.
     min_severity : str
         Milder alerts go to the log only.
     quiet_before : date, optional
         Alerts of episodes that opened earlier go to the log only, so that filling in years of
         history pages nobody. Nothing is remembered of it: a later run without it sends them.
+    most_attempts : int
+        Failed attempts after which a pair is given up, and the alert written to the log.
+    rate_limit : RateLimit, optional
+        Beyond it a channel that can gets one digest of all that is due; None sends each alert by
+        itself. Two processes that deliver at once may exceed it by what the other sends.
+    seed : int, optional
+        Of the chance in the time of the next attempt; None means a new one.
 
     Raises
     ------
     MonitoringError
-        Two channels have one name, `min_severity` is unknown, or `now` is naive.
+        Two channels have one name, `min_severity` is unknown, `most_attempts` is less than one,
+        or `now` is naive.
     psycopg.Error, ServerUnavailableError
         The database is lost. A channel's failure is counted and never raised.
     """
-    _check(channels, now, min_severity)
+    _check(channels, now, min_severity, most_attempts)
+    run = _Run(database, now, most_attempts, Random(seed))
     outcomes: Counter[str] = Counter()
     for channel in channels:
         everything = channel.name == LOG
@@ -113,66 +130,96 @@ def deliver_pending(
                 "quiet_before": None if everything else quiet_before,
             },
         )
-        tried = _deliver_by(
-            database, channel, [pair for pair in pending if pair.is_due][:limit], now=now
-        )
+        due = [pair for pair in pending if pair.is_due][:limit]
+        tried: Counter[str] = Counter()
+        in_a_row = 0
+        for pairs in _messages(run, channel, due, rate_limit):
+            done = _attempt(run, channel, pairs)
+            tried += done
+            in_a_row = in_a_row + 1 if done["failed"] else 0 if done["delivered"] else in_a_row
+            if in_a_row == FAILURES_IN_A_ROW:
+                break
         outcomes += tried
-        outcomes["waiting"] += len(pending) - tried.total()
-    return DeliveryReport(outcomes["delivered"], outcomes["failed"], outcomes["waiting"])
+        outcomes["waiting"] += len(pending) - tried["delivered"] - tried["failed"]
+    return DeliveryReport(
+        outcomes["delivered"], outcomes["failed"], outcomes["waiting"], outcomes["undeliverable"]
+    )
 
 
-def _deliver_by(
-    database: Database, channel: Channel, due: Sequence[_Pending], *, now: datetime | None
-) -> Counter[str]:
-    outcomes: Counter[str] = Counter()
-    in_a_row = 0
-    for pair in due:
-        delivered = _attempt(database, channel, pair, now=now)
-        if delivered is None:
-            continue
-        outcomes["delivered" if delivered else "failed"] += 1
-        in_a_row = 0 if delivered else in_a_row + 1
-        if in_a_row == FAILURES_IN_A_ROW:
-            break
-    return outcomes
+def _messages(
+    run: _Run, channel: Channel, due: Sequence[_Pending], rate_limit: RateLimit | None
+) -> list[list[_Pending]]:
+    """Return the alerts that go into each message: one each, all in a digest, or none for now."""
+    singly = [[pair] for pair in due]
+    if rate_limit is None or channel.name == LOG or not isinstance(channel, DigestChannel):
+        return singly
+    parameters = {"channel": channel.name, "now": run.now, "window": rate_limit.window}
+    sent, had_digest = run.database.fetch_all(query("select_channel_load"), parameters)[0]
+    if sent + len(due) <= rate_limit.messages:
+        return singly
+    if had_digest and all(pair.severity != SEVERITIES[-1] for pair in due):
+        return []
+    return [list(due)]
 
 
-def _attempt(
-    database: Database, channel: Channel, pair: _Pending, *, now: datetime | None
-) -> bool | None:
-    """Send one alert and record how it went; None if somebody else sends or has sent it."""
-    key = {"alert_id": pair.alert_id, "channel": channel.name}
-    with (
-        database.transaction() as connection,
-        connection.cursor(row_factory=class_row(Alert)) as cursor,
-    ):
-        locked = connection.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"quant_mlops delivery {pair.alert_id} {channel.name}"],
-        ).fetchone()
-        if locked != (True,):
-            return None
-        # A statement of its own: the one that takes the lock sees the table as it was before.
-        parameters = key | {"attempts": pair.attempts}
-        alert = cursor.execute(query("select_untried_alert"), parameters).fetchone()
-        if alert is None:
-            return None
-        problem = _send(channel, alert)
-        outcome = {"delivered": problem is None, "detail": problem or "", "now": now}
-        connection.execute(
-            query("insert_alert_delivery"), key | outcome | {"attempt": pair.attempts + 1}
-        )
-    if problem is not None:
-        logger.warning(
-            "alert %d was not delivered by %s (attempt %d): %s",
-            pair.alert_id, channel.name, pair.attempts + 1, problem,
+def _attempt(run: _Run, channel: Channel, pairs: Sequence[_Pending]) -> Counter[str]:
+    """Send one message and record how it went for each alert that nobody else sends or has sent."""
+    attempts = {pair.alert_id: pair.attempts for pair in pairs}
+    with run.database.transaction() as connection:
+        alerts = _take(connection, channel, attempts)
+        if not alerts:
+            return Counter()
+        problem = _send(channel, alerts)
+        digest_id = uuid4() if len(alerts) > 1 else None
+        # What was one message is tried again as one, so its alerts rest for as long.
+        chance = run.chance.random()
+        given_up = []
+        for alert in alerts:
+            attempt = attempts[alert.alert_id] + 1
+            is_last = problem is not None and attempt >= run.most_attempts
+            given_up += [alert] if is_last else []
+            row = {
+                "alert_id": alert.alert_id, "channel": channel.name, "attempt": attempt,
+                "delivered": problem is None, "detail": problem or "", "now": run.now,
+                "rest": None if problem is None or is_last else rest(attempt, chance),
+                "digest_id": digest_id,
+            }  # fmt: skip
+            connection.execute(query("insert_alert_delivery"), row)
+    if problem is None:
+        return Counter(delivered=len(alerts))
+    numbers = ", ".join(str(alert.alert_id) for alert in alerts)
+    logger.warning("alert %s was not delivered by %s: %s", numbers, channel.name, problem)
+    for alert in given_up:
+        logger.error(
+            "alert %d is undeliverable by %s after %d attempts: %s",
+            alert.alert_id, channel.name, attempts[alert.alert_id] + 1, summarise(alert),
         )  # fmt: skip
-    return problem is None
+    return Counter(failed=len(alerts), undeliverable=len(given_up))
 
 
-def _send(channel: Channel, alert: Alert) -> str | None:
+def _take(
+    connection: psycopg.Connection[TupleRow], channel: Channel, attempts: dict[int, int]
+) -> list[Alert]:
+    """Lock the pairs that are free until the transaction ends, and return their alerts."""
+    parameters = {"alert_ids": list(attempts), "channel": channel.name}
+    rows = connection.execute(query("lock_deliveries"), parameters).fetchall()
+    locked = [row[0] for row in rows]
+    # A statement of its own: the one that takes the locks sees the table as it was before.
+    untried = {
+        "alert_ids": locked,
+        "attempts": [attempts[alert_id] for alert_id in locked],
+        "channel": channel.name,
+    }
+    with connection.cursor(row_factory=class_row(Alert)) as cursor:
+        return cursor.execute(query("select_untried_alerts"), untried).fetchall()
+
+
+def _send(channel: Channel, alerts: Sequence[Alert]) -> str | None:
     try:
-        channel.send(alert)
+        if len(alerts) > 1 and isinstance(channel, DigestChannel):
+            channel.send_digest(alerts)
+        else:
+            channel.send(alerts[0])
     except ChannelError as error:
         return str(error)
     except Exception as error:
@@ -185,7 +232,9 @@ def _from(severity: str) -> tuple[str, ...]:
     return SEVERITIES[SEVERITIES.index(severity) :]
 
 
-def _check(channels: Sequence[Channel], now: datetime | None, min_severity: str) -> None:
+def _check(
+    channels: Sequence[Channel], now: datetime | None, min_severity: str, most_attempts: int
+) -> None:
     names = [channel.name for channel in channels]
     if len(set(names)) < len(names):
         raise MonitoringError(
@@ -196,5 +245,7 @@ def _check(channels: Sequence[Channel], now: datetime | None, min_severity: str)
         raise MonitoringError(
             f"{min_severity!r} is not a severity; it is one of {', '.join(SEVERITIES)}"
         )
+    if most_attempts < 1:
+        raise MonitoringError(f"{most_attempts} attempts deliver nothing; allow at least one")
     if now is not None and now.tzinfo is None:
         raise MonitoringError(f"{now} has no time zone; give an aware datetime")

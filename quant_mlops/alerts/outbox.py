@@ -16,9 +16,12 @@ from psycopg.types.json import Jsonb
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.drift.rules import AlertConfig
 from quant_mlops.errors import MonitoringError
 
 SEVERITIES = ("info", "warning", "severe", "critical")
+UNACKNOWLEDGED = "unacknowledged"
+METRICS = {rule.name: rule.metric for rule in AlertConfig().rules()}
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,14 @@ class NewAlert:
 
 @dataclass(frozen=True)
 class Alert:
-    """A stored alert; see `NewAlert` for what its sessions mean."""
+    """A stored alert; see `NewAlert` for what its sessions mean.
+
+    Attributes
+    ----------
+    escalates : int or None
+        The alert that this one makes graver: a milder one of the same metric that was open when
+        this one opened, or the one that nobody has acknowledged.
+    """
 
     alert_id: int
     dedupe_key: str
@@ -78,6 +88,7 @@ class Alert:
     recorded_at: datetime
     acknowledged_at: datetime | None
     acknowledged_by: str | None
+    escalates: int | None
 
 
 def record_alerts(
@@ -87,7 +98,9 @@ def record_alerts(
 
     Of an alert that is stored already only `last_session` and `closed_session` may change, and
     only towards an evaluation that saw at least as much of the episode: message and evidence
-    stay those of the opening, and a run over past sessions does not shorten an episode.
+    stay those of the opening, and a run over past sessions does not shorten an episode. An alert
+    that opens while a milder one of its metric has been open for a session or more is linked to
+    it, and its message says so.
 
     Parameters
     ----------
@@ -107,7 +120,12 @@ def record_alerts(
         for strategy_id in sorted({alert.strategy_id for alert in alerts}):
             connection.execute(query("lock_alerts"), {"strategy_id": strategy_id})
         for alert in alerts:
-            row = asdict(alert) | {"evidence": to_jsonb(alert.evidence)}
+            row = asdict(alert) | {
+                "evidence": to_jsonb(alert.evidence),
+                "rules": _rules_beside(alert.rule),
+                "milder": list(SEVERITIES[: SEVERITIES.index(alert.severity)]),
+                "unacknowledged": UNACKNOWLEDGED,
+            }
             inserted = cursor.execute(query("insert_alert"), row).fetchone()
             if inserted is not None:
                 stored.append(inserted)
@@ -149,6 +167,8 @@ def list_alerts(
 def acknowledge(database: Database, alert_id: int, *, by: str) -> Alert:
     """Note that a person has seen an alert; the first to say so is remembered.
 
+    Whoever has seen the reminder of an unacknowledged alert has seen that alert, and conversely.
+
     Raises
     ------
     MonitoringError
@@ -156,7 +176,7 @@ def acknowledge(database: Database, alert_id: int, *, by: str) -> Alert:
     """
     if not by.strip():
         raise MonitoringError("an alert is acknowledged by somebody: give a name, not ''")
-    parameters = {"alert_id": alert_id, "by": by.strip()}
+    parameters = {"alert_id": alert_id, "by": by.strip(), "unacknowledged": UNACKNOWLEDGED}
     rows = database.fetch_rows(Alert, query("acknowledge_alert"), parameters)
     if not rows:
         raise MonitoringError(
@@ -175,6 +195,12 @@ def count_by_severity(database: Database, strategy_id: str) -> dict[str, int]:
 def to_jsonb(value: Any) -> Jsonb:
     """Wrap a value for a jsonb column: times as ISO text, numbers that are not finite as null."""
     return Jsonb(_plain(value))
+
+
+def _rules_beside(rule: str) -> list[str]:
+    """Return the other rules of a rule's metric; a rule that stands alone has none."""
+    metric = METRICS.get(rule)
+    return [name for name, other in METRICS.items() if other == metric and name != rule]
 
 
 def _plain(value: Any) -> Any:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
+from quant_mlops.alerts.delivery_states import (
+    DELIVERED,
+    UNDELIVERABLE,
+    DeliveryState,
+    delivery_states,
+    reopen_deliveries,
+    undeliverable_alerts,
+)
+from quant_mlops.alerts.dispatch import dispatch_alerts
 from quant_mlops.alerts.outbox import SEVERITIES, acknowledge, list_alerts
 from quant_mlops.alerts.states import current_state
 from quant_mlops.alerts.states import resume as resume_strategy
@@ -13,7 +24,7 @@ from quant_mlops.cli.workspace import open_strategy, open_workspace, strategy_op
 
 @click.group(epilog="Example: quant-mlops alerts list --open")
 def alerts() -> None:
-    """Look at alerts, acknowledge them, and resume a strategy."""
+    """Look at alerts, deliver and acknowledge them, and resume a strategy."""
 
 
 @alerts.command("list", epilog="Example: quant-mlops alerts list --open --severity critical")
@@ -25,25 +36,55 @@ def alerts() -> None:
 def list_all(
     severity: str | None, open_only: bool, last: int, strategy_name: str | None, as_json: bool
 ) -> None:
-    """List the newest alerts and the strategy's state."""
+    """List the newest alerts, how they were delivered, and the strategy's state."""
     with open_strategy(strategy_name) as work:
         found = list_alerts(
             work.database, strategy_id=work.strategy.name, severity=severity,
             open_only=open_only, limit=last,
         )  # fmt: skip
         state = current_state(work.database, work.strategy.name)
+        told = delivery_states(work.database, [alert.alert_id for alert in found])
+        given_up = undeliverable_alerts(work.database)
     rows = [
-        (a.alert_id, a.opened_session, a.closed_session, a.severity, a.action, a.message,
-         a.acknowledged_by)
+        (a.alert_id, a.opened_session, a.closed_session, a.severity, f"{a.message}: {a.action}",
+         _delivery([state for state in told if state.alert_id == a.alert_id]), a.acknowledged_by)
         for a in found
     ]  # fmt: skip
-    header = ("alert", "opened", "closed", "severity", "action", "message", "acknowledged by")
+    header = ("alert", "opened", "closed", "severity", "what, and action", "told by", "seen by")
 
     def show() -> None:
         print_table(header, rows)
+        if given_up:
+            click.echo(
+                f"undeliverable: {', '.join(map(str, given_up))}; `quant-mlops alerts deliver "
+                f"--again` tries once more"
+            )
         click.echo(f"state: {state.status}, position scale {state.position_scale:g}")
 
-    emit({"alerts": found, "state": state}, as_json=as_json, show=show)
+    document = {"alerts": found, "deliveries": told, "undeliverable": given_up, "state": state}
+    emit(document, as_json=as_json, show=show)
+
+
+@alerts.command(epilog="Example: quant-mlops alerts deliver")
+@click.option("--again", is_flag=True, help="Try what was given up once more.")
+@json_option
+def deliver(again: bool, as_json: bool) -> None:
+    """Deliver the alerts that wait, without Dagster.
+
+    Those of sessions more than ten days ago go to the log only, which is standard error.
+    """
+    with open_workspace() as (settings, access):
+        reopened = reopen_deliveries(access.database) if again else 0
+        report = dispatch_alerts(access.database, settings)
+    sentence = (
+        f"{report.delivered} delivered, {report.failed} failed, {report.waiting} waiting, "
+        f"{report.undeliverable} undeliverable (pairs of alert and channel)"
+    )
+    emit(
+        {"report": report, "reopened": reopened},
+        as_json=as_json,
+        show=lambda: click.echo(sentence),
+    )
 
 
 @alerts.command(epilog="Example: quant-mlops alerts ack 12 --by ann")
@@ -69,3 +110,14 @@ def resume(by: str, reason: str, strategy_name: str | None, as_json: bool) -> No
         state = resume_strategy(work.database, strategy_id=work.strategy.name, by=by, reason=reason)
     sentence = f"{work.strategy.name} is {state.status}"
     emit(state, as_json=as_json, show=lambda: say(sentence))
+
+
+def _delivery(states: Sequence[DeliveryState]) -> str:
+    """Return who has told an alert, and what became of the others, in few words."""
+    words = [state.channel for state in states if state.state == DELIVERED]
+    for state in states:
+        if state.state == UNDELIVERABLE:
+            words.append(f"{state.channel} gave up")
+        elif state.state != DELIVERED:
+            words.append(f"{state.channel} failed {state.attempts}x")
+    return ", ".join(words) or "nobody yet"

@@ -37,7 +37,9 @@ TABLE = {
     "snapshot": Entry("snapshots", "Build, list, verify and compare training snapshots."),
     "models": Entry("models", "Look at models, and say which one is live."),
     "drift": Entry("drift", "Judge sessions, and look at the verdicts."),
-    "alerts": Entry("alerts", "Look at alerts, acknowledge them, and resume a strategy."),
+    "alerts": Entry(
+        "alerts", "Look at alerts, deliver and acknowledge them, and resume a strategy."
+    ),
     "trace": Entry("trace", "Show where the prediction of ENTITY at TIME came from."),
     "daily": Entry("runs", "Run everything a session needs, from its prices to its alerts."),
     "report": Entry("runs", "Write the HTML report of a strategy."),

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import click
 
+from quant_mlops.alerts.dispatch import dispatch_alerts
 from quant_mlops.cli.output import emit, json_option, print_pairs, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.errors import MonitoringError
@@ -28,7 +29,11 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 @strategy_option
 @json_option
 def daily(session: datetime | None, strategy_name: str | None, as_json: bool) -> None:
-    """Run everything a session needs, from its prices to its alerts."""
+    """Run everything a session needs, from its prices to its alerts.
+
+    The alerts that wait are delivered at the end; a channel that fails is tried again by the next
+    run, by `alerts deliver` or by Dagster.
+    """
     with open_strategy(strategy_name) as work:
         day = chosen_session(work, session)
         begins = work.strategy.monitoring.first_session
@@ -45,6 +50,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         measure_feature_drift(work, day, day)
         metrics, _ = judge_sessions(work, day, day)
         response = raise_alerts(work, day)
+        told = dispatch_alerts(work.database, work.settings)
     if predictions.sessions_without_model:
         say(
             f"no model of {work.strategy.name} was live at the open of {day}, so there are no "
@@ -60,6 +66,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         "metrics": judged,
         "new_alerts": response.alerts,
         "retraining_requests": response.open_requests,
+        "deliveries": told,
     }
     pairs = [
         ("session", day),
@@ -72,6 +79,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         ("5-day Sharpe", judged.sharpe_5d),
         ("no data", judged.no_data),
         ("new alerts", "; ".join(alert.message for alert in response.alerts) or "none"),
+        ("alerts delivered, failed", f"{told.delivered}, {told.failed}"),
     ]
     emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import dagster as dg
 
-from quant_mlops.alerts.channels import channels_from_settings
-from quant_mlops.alerts.delivery import deliver_pending
+from quant_mlops.alerts.dispatch import NEWS_DAYS, dispatch_alerts
 from quant_mlops.alerts.retraining import finish_request, open_request
 from quant_mlops.orchestration.jobs import TRAINING, StrategyJobs
 from quant_mlops.orchestration.resources import Server
@@ -16,7 +15,6 @@ from quant_mlops.strategy import Strategy
 
 REQUEST_TAG = "quant_mlops/retrain_request"
 MOST_ATTEMPTS = 3
-NEWS_DAYS = 10
 
 
 def retraining_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.SensorDefinition:
@@ -69,17 +67,15 @@ def alert_sensor() -> dg.SensorDefinition:
         name="alert_delivery_sensor",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Delivers alerts to the configured channels. Alerts of sessions more than "
+        description=f"Delivers alerts to the configured channels, and reminds of those that nobody "
+        f"acknowledges. Alerts of sessions more than "
         f"{NEWS_DAYS} days ago, as a backfill makes them, go to the log only.",
     )
     def alert_delivery(server: Server) -> dg.SkipReason:
-        report = deliver_pending(
-            server.access.database,
-            channels_from_settings(server.settings),
-            quiet_before=datetime.now(UTC).date() - timedelta(days=NEWS_DAYS),
-        )
+        report = dispatch_alerts(server.access.database, server.settings)
         return dg.SkipReason(
             f"{report.delivered} delivered, {report.failed} failed, {report.waiting} waiting"
+            + (f", {report.undeliverable} undeliverable" if report.undeliverable else "")
         )
 
     return alert_delivery

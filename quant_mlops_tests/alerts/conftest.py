@@ -1,10 +1,13 @@
-"""Alerts to work with, stored or not."""
+"""Alerts to work with, stored or not, and a web server to send them to."""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
 
@@ -61,3 +64,54 @@ def wait_until_blocked(database: Database) -> Callable[[], None]:
         pytest.fail("nobody waited for a lock")
 
     return wait
+
+
+STATUS = {"recovered": 200, "broken": 500, "moved": 302}
+
+
+class Webhook(ThreadingHTTPServer):
+    """Answers 200, 500 or a redirect, or nothing at all until it is let go."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.behaviour = "recovered"
+        self.received: Counter[str] = Counter()
+        self.bodies: list[dict[str, Any]] = []
+        self.let_go = threading.Event()
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of a client that has hung up."""
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.received[self.server.behaviour] += 1
+        if self.server.behaviour == "silent":
+            self.server.let_go.wait(30)
+            return
+        if self.server.behaviour == "recovered":
+            self.server.bodies.append(body)
+        self.send_response(STATUS[self.server.behaviour])
+        self.send_header("Location", self.path)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Webhook()
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
+    thread.start()
+    yield server
+    server.let_go.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -168,7 +168,7 @@ def test_a_webhook_gets_text_and_fields_with_slack_markup_disarmed(store_alert: 
     assert fields["alert"] == str(alert.alert_id)
     assert fields["severity"] == "severe"
     assert fields["opened"] == "2024-03-04"
-    assert set(body) == {"path", "text", "attachments"}
+    assert set(body) == {"path", "text", "blocks", "attachments"}
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 500])

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
+from typing import Any
 
 import psycopg
 import pytest
 from pydantic import SecretStr
 
 from quant_mlops.alerts.channels import LogChannel, WebhookChannel
-from quant_mlops.alerts.delivery import DeliveryReport, backoff, deliver_pending
+from quant_mlops.alerts.delivery import DeliveryReport, deliver_pending
 from quant_mlops.alerts.outbox import Alert
+from quant_mlops.alerts.pace import backoff, rest
 from quant_mlops.database import Database
 from quant_mlops.errors import ChannelError, MonitoringError
 
@@ -41,52 +42,8 @@ class Recorder:
             raise self.failure
 
 
-class Webhook(ThreadingHTTPServer):
-    """Answers 200 or 500, or nothing at all until it is let go."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
-        self.behaviour = "recovered"
-        self.received: Counter[str] = Counter()
-        self.let_go = threading.Event()
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of a client that has hung up."""
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received[self.server.behaviour] += 1
-        if self.server.behaviour == "silent":
-            self.server.let_go.wait(30)
-            return
-        self.send_response(500 if self.server.behaviour == "broken" else 200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Webhook()
-    thread = threading.Thread(target=server.serve_forever, args=[0.01])
-    thread.start()
-    yield server
-    server.let_go.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 def test_a_webhook_that_recovers_gets_every_alert_and_each_is_marked_once(
-    database: Database, store_alert: Store, webhook: Webhook, caplog: pytest.LogCaptureFixture
+    database: Database, store_alert: Store, webhook: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     alerts = [store_alert() for _ in range(5)]
@@ -133,6 +90,10 @@ def test_backoff_doubles_from_half_a_minute_to_an_hour() -> None:
     assert backoff(10**6) == timedelta(hours=1)
 
 
+def test_half_of_the_rest_is_left_to_chance() -> None:
+    assert [rest(2, chance).total_seconds() for chance in (0.0, 0.5, 1.0)] == [30, 45, 60]
+
+
 def test_an_attempt_is_made_when_its_backoff_is_over_and_not_before(
     database: Database, store_alert: Store
 ) -> None:
@@ -140,10 +101,11 @@ def test_an_attempt_is_made_when_its_backoff_is_over_and_not_before(
     channel = Recorder(failure=ChannelError("down"))
     moment = NOON
     for attempt in range(1, 10):
-        assert deliver_pending(database, [channel], now=moment) == DeliveryReport(0, 1, 0)
-        early = moment + backoff(attempt) - timedelta(microseconds=1)
+        assert deliver_pending(database, [channel], now=moment, seed=5) == DeliveryReport(0, 1, 0)
+        pause = rest(attempt, Random(5).random())
+        early = moment + pause - timedelta(microseconds=1)
         assert deliver_pending(database, [channel], now=early) == DeliveryReport(0, 0, 1)
-        moment += backoff(attempt)
+        moment += pause
     rows = database.fetch_all("SELECT attempt, attempted_at FROM alert_deliveries ORDER BY attempt")
     assert [attempt for attempt, _ in rows] == list(range(1, 10))
     assert rows[0][1] == NOON
@@ -154,7 +116,9 @@ def test_without_a_given_time_the_database_tells_it(database: Database, store_al
     channel = Recorder(failure=ChannelError("down"))
     assert deliver_pending(database, [channel]) == DeliveryReport(0, 1, 0)
     assert deliver_pending(database, [channel]) == DeliveryReport(0, 0, 1)
-    database.execute("UPDATE alert_deliveries SET attempted_at = now() - interval '31 s'")
+    database.execute(
+        "UPDATE alert_deliveries SET next_attempt_at = next_attempt_at - interval '30 s'"
+    )
     assert deliver_pending(database, [channel]) == DeliveryReport(0, 1, 0)
 
 
