@@ -115,6 +115,9 @@ def test_the_daily_run_takes_the_newest_session_and_repeats_itself(
     assert first["predictions"] == 12
     assert first["metrics"]["no_data"] is False
     again = desk("daily", "--session", sessions[-1], "--json").document
+    # The outbox went to the log at the end of the first run.
+    assert first["deliveries"]["delivered"] > 0
+    assert again["deliveries"]["delivered"] == 0
     assert (again["bars_stored"], again["feature_events_stored"]) == (0, 0)
     assert again["metrics"]["ic"] == first["metrics"]["ic"]
     assert again["new_alerts"] == []
@@ -216,6 +219,44 @@ def test_an_alert_is_acknowledged_by_name(desk: Any) -> None:
     done = desk("alerts", "ack", first, "--by", "ann", "--json").document
     assert done["acknowledged_by"] == "ann"
     assert "ann" in desk("alerts", "list").stdout
+
+
+def test_alerts_are_delivered_without_dagster_and_the_list_says_how(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = desk("alerts", "list", "--last", "99", "--json").document
+    assert stored["deliveries"] == []
+    assert "nobody yet" in desk("alerts", "list").stdout
+    first = desk("alerts", "deliver", "--json")
+    told = first.document["report"]
+    assert (told["delivered"], told["failed"]) == (len(stored["alerts"]), 0)
+    assert stored["alerts"][0]["message"] in first.stderr
+    assert desk("alerts", "deliver", "--json").document["report"]["delivered"] == 0
+    listed = desk("alerts", "list", "--last", "99", "--json").document
+    assert {d["alert_id"] for d in listed["deliveries"]} == {
+        a["alert_id"] for a in stored["alerts"]
+    }
+    assert {(d["channel"], d["state"]) for d in listed["deliveries"]} == {("log", "delivered")}
+    monkeypatch.setenv("COLUMNS", "80")
+    table = desk("alerts", "list").stdout
+    assert max(map(len, table.splitlines())) <= 80
+    assert "undeliverable" not in table
+
+
+def test_an_alert_that_was_given_up_is_named_and_tried_again_on_demand(desk: Any) -> None:
+    alert = desk("alerts", "list", "--json").document["alerts"][0]["alert_id"]
+    with Database(os.environ["QUANT_MLOPS_DATABASE_URL"]) as database:
+        database.execute(
+            "INSERT INTO alert_deliveries (alert_id, channel, attempt, delivered, detail) "
+            "VALUES (%s, 'log', 30, false, 'down')",
+            [alert],
+        )
+    table = desk("alerts", "list").stdout
+    assert "log gave up" in table
+    assert f"undeliverable: {alert}; `quant-mlops alerts deliver --again`" in table
+    assert desk("alerts", "list", "--json").document["undeliverable"] == [alert]
+    assert desk("alerts", "deliver", "--json").document["reopened"] == 0
+    assert desk("alerts", "deliver", "--again", "--json").document["reopened"] == 1
 
 
 def test_a_strategy_is_resumed(desk: Any) -> None:
