@@ -58,8 +58,7 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Run:
-    """What holds for every attempt of one run."""
-
+    # What holds for every attempt of one run.
     database: Database
     now: datetime | None
     most_attempts: int
@@ -176,8 +175,8 @@ def _attempt(run: _Run, channel: Channel, pairs: Sequence[_Pending]) -> Counter[
         given_up = []
         for alert in alerts:
             attempt = attempts[alert.alert_id] + 1
-            is_last = problem is not None and attempt >= run.most_attempts
-            given_up += [alert] if is_last else []
+            if is_last := problem is not None and attempt >= run.most_attempts:
+                given_up.append(alert)
             row = {
                 "alert_id": alert.alert_id, "channel": channel.name, "attempt": attempt,
                 "delivered": problem is None, "detail": problem or "", "now": run.now,
