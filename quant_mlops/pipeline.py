@@ -19,12 +19,15 @@ from quant_mlops.alerts.onset import OnsetSettings
 from quant_mlops.alerts.response import Response, respond
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.drift.calibration import calibrate_rules
 from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
 from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor, MetricsWritten
+from quant_mlops.drift.rules import Rule
 from quant_mlops.errors import EmptySnapshotError, MarketDataError
 from quant_mlops.features.computation import FeaturesWritten, write_computed_features
 from quant_mlops.features.corrections import write_revised_features
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.healthy_history import read_healthy_history
 from quant_mlops.instants import EPOCH
 from quant_mlops.market.bundled import sample_prices
 from quant_mlops.market.calendar import TradingCalendar
@@ -34,6 +37,7 @@ from quant_mlops.market.price_bars import BarsWritten, write_bars
 from quant_mlops.market.price_files import PriceBatch, read_price_file
 from quant_mlops.market.quarantine import write_quarantine
 from quant_mlops.registry import ModelRegistry
+from quant_mlops.registry.deployments import deployments
 from quant_mlops.serving.predictions import PredictionsWritten, predict_sessions
 from quant_mlops.serving.returns import ReturnsWritten, write_strategy_returns
 from quant_mlops.settings import Settings
@@ -88,6 +92,23 @@ class StrategyContext:
             horizon=strategy.horizon,
             min_names=strategy.portfolio.min_names,
             evaluation_lag=strategy.evaluation_lag,
+        )
+
+    @cached_property
+    def calibrated_rules(self) -> tuple[Rule, ...]:
+        """Rules with limits from the first live model's test split, which never change.
+
+        Raises
+        ------
+        MonitoringError
+            No model was ever live, or its history cannot be read or is too short.
+        """
+        strategy = self.strategy
+        return calibrate_rules(
+            strategy.alert_config.rules("as_written"),
+            read_healthy_history(self.registry, strategy),
+            false_alarms_a_year=strategy.rules.false_alarms_a_year,
+            seed=strategy.training.seed,
         )
 
     @property
@@ -350,7 +371,16 @@ def raise_alerts(context: StrategyContext, last: date) -> Response:
         evaluation_lag=strategy.evaluation_lag,
         cooldown_sessions=strategy.monitoring.retrain_cooldown_sessions,
         onset=OnsetSettings(strategy.horizon, strategy.monitoring.psi_window_sessions),
+        rules=_rules_in_force(context),
     )
+
+
+def _rules_in_force(context: StrategyContext) -> tuple[Rule, ...]:
+    config = context.strategy.alert_config
+    # Before the first model is live there is nothing to calibrate on, and nothing to judge.
+    if config.mode == "calibrated" and deployments(context.database, context.strategy.name):
+        return context.calibrated_rules
+    return config.rules()
 
 
 def evaluation_time(context: StrategyContext, session: date) -> datetime:

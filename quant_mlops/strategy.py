@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from quant_mlops.drift.rules import AlertConfig
+from quant_mlops.drift.rules import AlertConfig, Mode
 from quant_mlops.errors import StrategyError
 from quant_mlops.features.definition import (
     FeatureDefinition,
@@ -131,7 +131,7 @@ class GateSettings(_Section):
 
 
 class RuleSettings(_Section):
-    """Thresholds of the response matrix."""
+    """Thresholds of the response matrix, and the mode in which its rules are read."""
 
     ic_warning: float = 0.02
     ic_critical: float = 0.01
@@ -140,6 +140,9 @@ class RuleSettings(_Section):
     sharpe_warning: float = 0.5
     sharpe_critical: float = 0.0
     clear_after: int = Field(default=5, gt=0)
+    cooldown_sessions: int = Field(default=0, ge=0)
+    mode: Mode = "as_written"
+    false_alarms_a_year: float = Field(default=1.0, gt=0, le=50)
 
 
 class Strategy(_Section):

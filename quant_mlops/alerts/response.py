@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,11 +20,16 @@ from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.drift.episodes import Episode, find_episodes
 from quant_mlops.drift.rules import AlertConfig, Rule
+from quant_mlops.drift.watching import watch
+from quant_mlops.errors import MonitoringError
 from quant_mlops.market.calendar import TradingCalendar
 
 REDUCED_SCALE = 0.5
 NO_DATA = Rule("no_data", "ic", "above", 0.5, 1, "warning", "check_data", clear_after=1)
 MONITOR = "drift monitor"
+METRICS = (
+    "ic", "psi", "sharpe_5d", "ic_names", "ic_20d_mean", "ic_20d_se", "sharpe_60d", "sharpe_60d_se",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class MonitoredHistory:
     ----------
     sessions : ndarray of datetime64[D], shape (S,)
     metrics : dict of str to ndarray, shape (S,)
-        By column of `drift_metrics`; NaN where there is no value.
+        By column of `drift_metrics`; NaN where there is no value. With them `psi_no_drift_95`,
+        the mean over the features, and `psi_rows`, the fewest rows of a feature.
     no_data : ndarray of float64, shape (S,)
         1 where data that should have been there were not, else 0; a session that was never
         judged counts as 1.
@@ -45,6 +52,17 @@ class MonitoredHistory:
     metrics: dict[str, npt.NDArray[np.float64]]
     no_data: npt.NDArray[np.float64]
     model_ids: list[UUID | None]
+
+    @property
+    def restarts(self) -> list[int]:
+        """Sessions from which another model is live than on the last that had one."""
+        found, live = [], None
+        for position, model_id in enumerate(self.model_ids):
+            if model_id is not None:
+                if live not in (None, model_id):
+                    found.append(position)
+                live = model_id
+        return found
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,7 @@ def respond(
     evaluation_lag: timedelta,
     cooldown_sessions: int,
     onset: OnsetSettings = UNCORRELATED,
+    rules: Sequence[Rule] | None = None,
 ) -> Response:
     """Bring the alerts of a strategy up to the session `last` and act on those that are new.
 
@@ -86,11 +105,24 @@ def respond(
     onset : OnsetSettings
         How far the metrics reach back; with the defaults, which say that they do not, the onset of
         overlapping labels is dated too sharply and that of a pooled PSI often not at all.
+    rules : sequence of Rule, optional
+        Those of `config` by default. Calibrated ones must be given, and must be the same on every
+        call: with other limits past sessions would open other episodes.
+
+    Raises
+    ------
+    MonitoringError
+        The rules are to be calibrated and were not given.
     """
+    if rules is None and config.mode == "calibrated":
+        raise MonitoringError(
+            f"the rules of {strategy_id!r} are to be calibrated and none were given; give those "
+            f"of calibrate_rules, or a config whose mode is as_written or gated"
+        )
     history = read_history(database, calendar, strategy_id=strategy_id, last=last)
     if history is None:
         return Response((), 0)
-    episodes = _episodes(history, config)
+    episodes = _episodes(history, config.rules() if rules is None else rules)
     # Evidence is read before the transaction, so that no connection is held while another is
     # asked for; whether an alert is new is decided inside.
     known = _known_keys(database, strategy_id)
@@ -135,23 +167,28 @@ def read_history(
         return None
     sessions = calendar.sessions(rows[0][0], last)
     place = {session.item(): i for i, session in enumerate(sessions)}
-    names = ("ic", "psi", "sharpe_5d")
-    metrics = {name: np.full(len(sessions), np.nan) for name in names}
+    noise = ("psi_no_drift_95", "psi_rows")
+    metrics = {name: np.full(len(sessions), np.nan) for name in (*METRICS, *noise)}
     no_data = np.ones(len(sessions))
     models: list[UUID | None] = [None] * len(sessions)
     for day, model_id, missing, *values in rows:
         at = place[day]
         models[at], no_data[at] = model_id, float(missing)
-        for name, value in zip(names, values, strict=True):
+        for name, value in zip(METRICS, values, strict=True):
             metrics[name][at] = np.nan if value is None else value
+    for day, *values in database.fetch_all(
+        query("select_psi_noise"), [strategy_id, rows[0][0], last]
+    ):
+        for name, value in zip(noise, values, strict=True):
+            metrics[name][place[day]] = np.nan if value is None else value
     return MonitoredHistory(sessions, metrics, no_data, models)
 
 
-def _episodes(history: MonitoredHistory, config: AlertConfig) -> list[Episode]:
+def _episodes(history: MonitoredHistory, rules: Sequence[Rule]) -> list[Episode]:
     found = [
         episode
-        for rule in config.rules()
-        for episode in find_episodes(rule, history.metrics[rule.metric])
+        for rule in rules
+        for episode in find_episodes(rule, *watch(rule, history.metrics, restarts=history.restarts))
     ]
     found += find_episodes(NO_DATA, history.no_data)
     return sorted(found, key=lambda episode: (episode.opened, episode.rule.name))
@@ -195,6 +232,8 @@ def _alert(
                 model_ids=history.model_ids[:until],
                 settings=onset,
             )
+        if rule.mode != "as_written":
+            evidence |= _mode_evidence(rule)
     return NewAlert(
         dedupe_key=key,
         strategy_id=strategy_id,
@@ -211,7 +250,19 @@ def _alert(
 
 
 def _values(history: MonitoredHistory, rule: Rule) -> npt.NDArray[np.float64]:
-    return history.no_data if rule is NO_DATA else history.metrics[rule.metric]
+    if rule is NO_DATA:
+        return history.no_data
+    return watch(rule, history.metrics, restarts=history.restarts)[0]
+
+
+def _mode_evidence(rule: Rule) -> dict[str, Any]:
+    """Return where the limit of a rule comes from that is not the one written down."""
+    found: dict[str, Any] = {"mode": rule.mode}
+    if rule.calibration is not None:
+        origin = asdict(rule.calibration)
+        origin |= {end: origin[end].isoformat() for end in ("first", "last")}
+        found["calibration"] = origin | {"cusum_reference": rule.cusum_reference}
+    return found
 
 
 def _message(strategy_id: str, rule: Rule, history: MonitoredHistory, episode: Episode) -> str:

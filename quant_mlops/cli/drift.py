@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import click
+from rich.console import Console
+from rich.progress import track
 
-from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table
+from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.database.queries import query
+from quant_mlops.drift.rules import Rule
+from quant_mlops.judged_rules import JudgedRule, JudgedRules, judge_rules
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 COLUMNS = (
@@ -48,13 +54,55 @@ def show(last: int, strategy_name: str | None, as_json: bool) -> None:
     emit(document, as_json=as_json, show=lambda: print_table(COLUMNS, rows))
 
 
-@drift.command(epilog="Example: quant-mlops drift rules")
+@drift.command(epilog="Example: quant-mlops drift rules --paths 2000")
+@click.option(
+    "--paths", type=click.IntRange(min=2), default=500, show_default=True,
+    help="Simulated pairs of healthy years; four times as many halve the errors.",
+)  # fmt: skip
+@click.option("--seed", type=COUNT, default=1, show_default=True, help="Of the simulation.")
 @strategy_option
 @json_option
-def rules(strategy_name: str | None, as_json: bool) -> None:
-    """Show the rules with the strategy's thresholds, and what each does."""
+def rules(paths: int, seed: int, strategy_name: str | None, as_json: bool) -> None:
+    """Show the rules in each mode, with their false alarms a year and their delay.
+
+    They are simulated from what the first live model did on its test split, or from a stated law
+    where no model was ever live: an IC of mean 0.05 and deviation 0.10, a Sharpe ratio of 2. A
+    break takes the true IC and Sharpe ratio to 0, and the PSI up to 0.5.
+    """
     with open_strategy(strategy_name) as work:
-        found = work.strategy.alert_config.rules()
-    rows = [(r.name, r.describe(), r.severity, r.action, r.clear_after) for r in found]
-    header = ("rule", "condition", "severity", "action", "clears after")
-    emit(found, as_json=as_json, show=lambda: print_table(header, rows))
+        judged = judge_rules(work, paths=paths, seed=seed, progress=_progress)
+    emit(judged, as_json=as_json, show=lambda: _show_rules(judged))
+
+
+def _show_rules(judged: JudgedRules) -> None:
+    written = [rate for rate in judged.rates if rate.mode == "as_written"]
+    print_table(
+        ("rule", "severity", "action", "clears after"),
+        [(r.rule, r.severity, r.action, r.clear_after) for r in written],
+        title=f"mode in force: {judged.mode_in_force}",
+    )
+    print_table(
+        ("rule", "mode", "condition", "alarms/year", "delay"),
+        [(r.rule, r.mode, r.condition, _alarms(r), _delay(r)) for r in judged.rates],
+        title=f"false alarms a year and sessions of delay, simulated from {judged.source}",
+    )
+    for note in judged.notes:
+        say(f"note: {note}")
+
+
+def _alarms(rate: JudgedRule) -> str:
+    if math.isnan(rate.false_alarms_a_year):
+        return "undefined"
+    return f"{rate.false_alarms_a_year:.2f} ±{rate.false_alarms_se:.2f}"
+
+
+def _delay(rate: JudgedRule) -> str:
+    if math.isnan(rate.delay_sessions):
+        return "-"
+    return f"{rate.delay_sessions:.0f}" if math.isfinite(rate.delay_sessions) else "never"
+
+
+def _progress(rules: Sequence[Rule]) -> Iterable[Rule]:
+    """Pass rules on with a bar on standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    return track(rules, "simulating", console=console, disable=not console.is_terminal)

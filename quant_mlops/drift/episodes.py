@@ -10,6 +10,7 @@ import numpy.typing as npt
 from quant_mlops.drift.rules import Rule
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Episode:
     without_value: tuple[int, ...]
 
 
-def find_episodes(rule: Rule, values: Floats) -> list[Episode]:
+def find_episodes(rule: Rule, values: Floats, cleared: Flags | None = None) -> list[Episode]:
     """Find the episodes of a rule in a metric by session.
 
     Parameters
@@ -47,6 +48,8 @@ def find_episodes(rule: Rule, values: Floats) -> list[Episode]:
     rule : Rule
     values : ndarray of float64, shape (S,)
         One value for each consecutive session, NaN where there is none.
+    cleared : ndarray of bool, shape (S,), optional
+        Sessions on which the condition may hold at all; see `drift.watching`.
 
     Returns
     -------
@@ -60,21 +63,23 @@ def find_episodes(rule: Rule, values: Floats) -> list[Episode]:
     skipped: list[int] = []
     current: Episode | None = None
     failing = 0
+    cool_until = -1
     for position, value in enumerate(values):
         if np.isnan(value):
             skipped.append(position)
             continue
+        met = rule.met(float(value)) and (cleared is None or bool(cleared[position]))
         if current is None:
-            if not rule.met(float(value)):
+            if not met:
                 counted, skipped = 0, []
                 continue
             if counted == 0:
                 began, skipped = position, []
             counted += 1
-            if counted >= rule.sessions:
+            if counted >= rule.sessions and position > cool_until:
                 current = Episode(rule, began, position, position, None, tuple(skipped))
                 counted, failing = 0, 0
-        elif rule.met(float(value)):
+        elif met:
             current = _with(current, last=position)
             failing = 0
         else:
@@ -82,6 +87,7 @@ def find_episodes(rule: Rule, values: Floats) -> list[Episode]:
             if failing >= rule.clear_after:
                 episodes.append(_with(current, last=current.last, closed=position))
                 current, skipped = None, []
+                cool_until = position + rule.cooldown_sessions
     if current is not None:
         episodes.append(current)
     return episodes

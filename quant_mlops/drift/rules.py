@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Literal
 
 Severity = Literal["warning", "severe", "critical"]
 Metric = Literal["ic", "psi", "sharpe_5d"]
 Comparison = Literal["below", "above"]
+Mode = Literal["as_written", "gated", "calibrated"]
 Action = Literal[
     "check_features",
     "reduce_position",
@@ -18,6 +20,67 @@ Action = Literal[
     "reduce_and_prepare_retrain",
     "check_data",
 ]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a metric must clear besides its threshold, where a rule is gated.
+
+    Attributes
+    ----------
+    estimate, error : str
+        Metrics of the session. The estimate must lie beyond the bound by more than the error, on
+        the side of the rule's comparison. Where either is undefined there is no evidence: such a
+        session neither counts nor resets.
+    from_threshold : bool
+        Whether the bound is the rule's threshold; else it is 0.
+    size : str or None
+        Metric that counts what the value rests on; None where the estimate is defined over a
+        full window only, which is a size of its own.
+    least : int
+        A session whose size is smaller neither counts nor resets.
+    """
+
+    estimate: str
+    error: str
+    from_threshold: bool
+    size: str | None
+    least: int
+
+    def describe(self, comparison: Comparison, threshold: float) -> str:
+        """Return the gate in words, such as ic_20d_mean + ic_20d_se < 0.02, ic_names >= 10."""
+        bound = threshold if self.from_threshold else 0.0
+        sign, side = ("+", "<") if comparison == "below" else ("-", ">")
+        sizes = "" if self.size is None else f", {self.size} >= {self.least}"
+        return f"{self.estimate} {sign} {self.error} {side} {bound:g}{sizes}"
+
+
+# One standard error, one-sided. At two, an IC that fell to exactly 0 would almost never clear
+# the bound of the rule IC < 0; what one error costs and spares is what `error_rates` shows.
+IC_GATE = Gate("ic_20d_mean", "ic_20d_se", True, "ic_names", 10)
+SHARPE_GATE = Gate("sharpe_60d", "sharpe_60d_se", True, None, 60)
+# The mean over features of what 95% of samples without drift stay below: at least that of the mean.
+PSI_GATE = Gate("psi", "psi_no_drift_95", False, "psi_rows", 250)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a calibrated limit was found, so that anybody can find it again.
+
+    Attributes
+    ----------
+    first, last : date
+        The history it was simulated from; no later session had a part in it.
+    sessions : int
+        Values of the metric in it.
+    """
+
+    false_alarms_a_year: float
+    first: date
+    last: date
+    sessions: int
+    paths: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -39,6 +102,15 @@ class Rule:
     clear_after : int
         Consecutive sessions on which the condition must fail before the episode ends. Too few
         and a metric that wavers around its threshold opens an alert a day.
+    cooldown_sessions : int
+        Sessions after the end of an episode on which none may open. Too many and a second break
+        is told late.
+    gate : Gate or None
+        What else must hold where `mode` is gated; not looked at otherwise.
+    cusum_reference : float or None
+        Where given, the rule watches the CUSUM of the metric below this value.
+    calibration : Calibration or None
+        Where the threshold comes from, if it was not written down.
     """
 
     name: str
@@ -49,6 +121,11 @@ class Rule:
     severity: Severity
     action: Action
     clear_after: int = 5
+    cooldown_sessions: int = 0
+    gate: Gate | None = None
+    mode: Mode = "as_written"
+    cusum_reference: float | None = None
+    calibration: Calibration | None = None
 
     def met(self, value: float) -> bool:
         """Tell whether a value meets the condition; NaN never does."""
@@ -59,7 +136,12 @@ class Rule:
         label = {"ic": "IC", "psi": "PSI", "sharpe_5d": "5-day Sharpe"}[self.metric]
         sign = "<" if self.comparison == "below" else ">"
         stretch = f" for {self.sessions} consecutive sessions" if self.sessions > 1 else ""
-        return f"{label} {sign} {self.threshold:g}{stretch}"
+        if self.cusum_reference is not None:
+            label = f"CUSUM of {label} below {self.cusum_reference:.3g}"
+        written = f"{label} {sign} {self.threshold:.4g}{stretch}"
+        if self.mode == "gated" and self.gate is not None:
+            return f"{written}, and {self.gate.describe(self.comparison, self.threshold)}"
+        return written
 
 
 @dataclass(frozen=True)
@@ -71,6 +153,13 @@ class AlertConfig:
     ic_warning, ic_critical, psi_warning, psi_critical, sharpe_warning, sharpe_critical : float
     clear_after : int
         Sessions without the condition after which an episode ends.
+    cooldown_sessions : int
+        Sessions after an episode on which the same rule opens none.
+    mode : {"as_written", "gated", "calibrated"}
+        Whether the thresholds hold as they are, together with each rule's gate, or give way to
+        limits simulated on the strategy's own history (`drift.calibration`).
+    false_alarms_a_year : float
+        Of each calibrated rule on a healthy model; the smaller, the longer a break stays unseen.
     """
 
     ic_warning: float = 0.02
@@ -81,9 +170,28 @@ class AlertConfig:
     sharpe_critical: float = 0.0
     clear_after: int = 5
     ic_wrong: float = field(default=0.0)
+    cooldown_sessions: int = 0
+    mode: Mode = "as_written"
+    false_alarms_a_year: float = 1.0
 
-    def rules(self) -> tuple[Rule, ...]:
-        """Return the seven rules of the response matrix."""
+    def rules(self, mode: Mode | None = None) -> tuple[Rule, ...]:
+        """Return the seven rules of the response matrix, in the mode configured or another.
+
+        Calibrated ones are what `calibrate_rules` makes of those as written, which this returns.
+        """
+        gates = {"ic": IC_GATE, "psi": PSI_GATE, "sharpe_5d": SHARPE_GATE}
+        gated = (mode or self.mode) == "gated"
+        return tuple(
+            replace(
+                rule,
+                cooldown_sessions=self.cooldown_sessions,
+                gate=gates[rule.metric],
+                mode="gated" if gated else "as_written",
+            )
+            for rule in self._matrix()
+        )
+
+    def _matrix(self) -> tuple[Rule, ...]:
         return (
             Rule("ic_low", "ic", "below", self.ic_warning, 5, "warning", "check_features",
                  self.clear_after),

@@ -25,7 +25,7 @@ READING = [
     ["db", "status"],
     ["db", "stop"],
     ["doctor"],
-    ["drift", "rules"],
+    ["drift", "rules", "--paths", "20"],
     ["drift", "show", "--last", "5"],
     ["features", "arrival"],
     ["features", "leakage", "--last", "5"],
@@ -60,6 +60,36 @@ def test_without_json_a_person_gets_a_table_or_a_sentence(desk: Any) -> None:
         assert found.status == 0, (arguments, found.stderr)
         assert found.stdout or found.stderr, arguments
         assert "{" not in found.stdout.partition("params")[0], arguments
+
+
+def test_each_rule_is_shown_in_each_mode_with_what_it_costs(desk: Any) -> None:
+    asked = ("drift", "rules", "--paths", "20")
+    found = desk(*asked, "--seed", "3", "--json").document
+    assert found["mode_in_force"] == "as_written"
+    assert "test split of the first live model" in found["source"]
+    rates = found["rates"]
+    assert [rate["mode"] for rate in rates] == ["as_written", "gated", "calibrated"] * 7
+    assert [rate["rule"] for rate in rates[::3]] == [
+        "ic_low", "ic_severe", "ic_negative", "psi_mild", "psi_severe", "sharpe_low",
+        "sharpe_negative",
+    ]  # fmt: skip
+    for written, gated, calibrated in zip(rates[::3], rates[1::3], rates[2::3], strict=True):
+        assert written["false_alarms_a_year"] >= gated["false_alarms_a_year"]
+        assert calibrated["calibration"]["last"] < "2022-02-17"
+        assert written["calibration"] is None
+    assert found == desk(*asked, "--seed", "3", "--json").document
+    other = desk(*asked, "--seed", "4", "--json").document
+    assert other["rates"] != rates
+    # Another seed of the simulation is no other limit.
+    assert [r["threshold"] for r in other["rates"]] == [r["threshold"] for r in rates]
+
+
+def test_rules_fit_a_terminal_of_eighty_columns(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = desk("drift", "rules", "--paths", "5").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "IC < 0.02 for 5" in shown
+    assert "±" in shown
 
 
 def test_the_status_counts_the_tables(desk: Any, sessions: list[date]) -> None:

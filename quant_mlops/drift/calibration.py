@@ -1,0 +1,116 @@
+"""Limits of rules set by simulation, so that each has a stated number of false alarms a year."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from quant_mlops.drift.error_rates import WARM_UP, healthy_years, yearly_openings
+from quant_mlops.drift.rules import Calibration, Rule
+from quant_mlops.drift.simulation import HealthyHistory
+from quant_mlops.drift.watching import watch
+from quant_mlops.errors import MonitoringError
+
+FEWEST_VALUES = 20
+PATHS = 500
+# The limit is found to a ten-thousandth of the range it is looked for in.
+HALVINGS = 14
+# Deviations between the healthy IC and the one a CUSUM is to detect, where the threshold of the
+# rule as written is no nearer to 0 than that.
+LEAST_SHIFT = 0.25
+
+
+def calibrate_rules(
+    rules: Sequence[Rule],
+    history: HealthyHistory,
+    *,
+    false_alarms_a_year: float,
+    seed: int,
+    paths: int = PATHS,
+) -> tuple[Rule, ...]:
+    """Return the rules with the limits that a healthy stretch of their own history asks for.
+
+    A rule on the IC watches a CUSUM below the point midway between the healthy mean and its
+    threshold as written: that of IC < 0.02 is tuned to a decay to 0.02, that of IC < 0 to one to
+    0. A rule on the PSI or the Sharpe ratio keeps its metric and its sessions and gets another
+    threshold. Where the history has no window for a PSI, its rules stay as written.
+
+    Parameters
+    ----------
+    rules : sequence of Rule
+        As written.
+    history : HealthyHistory
+        The limits know nothing later. One that was not healthy makes limits that a broken model
+        passes.
+    false_alarms_a_year : float
+        Of each rule, above 0.
+    seed, paths : int
+        The same ones give the same limits.
+
+    Raises
+    ------
+    MonitoringError
+        The history has too few values of the IC or the return.
+    """
+    for name, sample in (("ICs", history.ic), ("returns", history.net)):
+        if len(sample) < FEWEST_VALUES:
+            raise MonitoringError(
+                f"rules were to be calibrated on {len(sample)} {name}, from {history.first} to "
+                f"{history.last}; at least {FEWEST_VALUES} are needed: lengthen "
+                f"training.test_sessions, or set rules.mode to gated"
+            )
+    # Other paths than those rates are counted on, whatever the seed of either.
+    metrics = healthy_years(history, paths=paths, seed=(seed, 2))
+    samples = {"ic": history.ic, "psi": history.psi, "sharpe_5d": history.net}
+    calibrated = []
+    for rule in rules:
+        sample = samples[rule.metric]
+        if len(sample) < FEWEST_VALUES:
+            calibrated.append(rule)
+            continue
+        origin = Calibration(
+            false_alarms_a_year, history.first, history.last, len(sample), paths, seed
+        )
+        if rule.metric == "ic":
+            rule = _as_cusum(rule, history)
+        rule = replace(rule, mode="calibrated", calibration=origin)
+        values, _ = watch(rule, metrics)
+        calibrated.append(replace(rule, threshold=find_limit(rule, values, false_alarms_a_year)))
+    return tuple(calibrated)
+
+
+def find_limit(rule: Rule, values: np.ndarray, false_alarms_a_year: float) -> float:
+    """Return the threshold nearest to the median whose false alarms are at most those stated.
+
+    Parameters
+    ----------
+    rule : Rule
+    values : ndarray of float64, shape (S, P)
+        Healthy paths of what it watches.
+    false_alarms_a_year : float
+        Where even the median fires less often, the median is returned.
+    """
+    judged = values[WARM_UP:]
+    near = float(np.nanmedian(judged))
+    far = float(np.nanmin(judged) if rule.comparison == "below" else np.nanmax(judged))
+    if _rate(rule, values, near) <= false_alarms_a_year:
+        return near
+    for _ in range(HALVINGS):
+        middle = (near + far) / 2
+        if _rate(rule, values, middle) > false_alarms_a_year:
+            near = middle
+        else:
+            far = middle
+    return far
+
+
+def _rate(rule: Rule, values: np.ndarray, threshold: float) -> float:
+    return float(yearly_openings(replace(rule, threshold=threshold), values).mean())
+
+
+def _as_cusum(rule: Rule, history: HealthyHistory) -> Rule:
+    mean, deviation = history.ic_mean, float(history.ic.std(ddof=1))
+    shift = max(mean - rule.threshold, LEAST_SHIFT * deviation)
+    return replace(rule, comparison="above", sessions=1, cusum_reference=mean - shift / 2)

@@ -1,0 +1,128 @@
+"""The rules of a strategy in each of their modes, each with its error rates beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from quant_mlops.drift.calibration import calibrate_rules
+from quant_mlops.drift.error_rates import ErrorRate, error_rate, simulate
+from quant_mlops.drift.rules import Calibration, Mode, Rule
+from quant_mlops.drift.simulation import Source, StatedLaw
+from quant_mlops.errors import MonitoringError, RegistryError, TrainingError
+from quant_mlops.healthy_history import read_healthy_history
+from quant_mlops.pipeline import StrategyContext
+
+LAW = "normal ICs of mean 0.05 and deviation 0.10, and a Sharpe ratio of 2"
+
+
+@dataclass(frozen=True)
+class JudgedRule:
+    """A rule in one mode; see `Rule` and `ErrorRate` for what the fields mean."""
+
+    rule: str
+    mode: Mode
+    condition: str
+    threshold: float
+    severity: str
+    action: str
+    clear_after: int
+    cooldown_sessions: int
+    false_alarms_a_year: float
+    false_alarms_se: float
+    delay_sessions: float
+    detected: float
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True)
+class JudgedRules:
+    """Every rule in every mode there is.
+
+    Attributes
+    ----------
+    source : str
+        What was simulated from.
+    notes : tuple of str
+        Why a mode is not there, or says nothing.
+    """
+
+    mode_in_force: Mode
+    source: str
+    paths: int
+    seed: int
+    rates: tuple[JudgedRule, ...]
+    notes: tuple[str, ...]
+
+
+def judge_rules(
+    context: StrategyContext,
+    *,
+    paths: int,
+    seed: int,
+    progress: Callable[[Sequence[Rule]], Iterable[Rule]] = iter,
+) -> JudgedRules:
+    """Return the error rates of a strategy's rules in each mode, rule by rule.
+
+    Limits are calibrated on other paths than those that rates are counted on, with the seed of
+    the strategy: they are the ones that would be in force.
+
+    Parameters
+    ----------
+    context : StrategyContext
+    paths : int
+        At least 2, or there is no error of the rates.
+    seed : int
+    progress : callable
+        What passes rules on, one at a time, and may show how far it is.
+    """
+    strategy = context.strategy
+    config = strategy.alert_config
+    written, gated = config.rules("as_written"), config.rules("gated")
+    notes: list[str] = []
+    calibrated: tuple[Rule, ...] = ()
+    source: Source
+    try:
+        source = history = read_healthy_history(context.registry, strategy)
+        described = (
+            f"{len(history.ic)} sessions from {history.first} to {history.last}, the test split "
+            f"of the first live model"
+        )
+        calibrated = calibrate_rules(
+            written,
+            history,
+            false_alarms_a_year=config.false_alarms_a_year,
+            seed=strategy.training.seed,
+        )
+    except (MonitoringError, RegistryError, TrainingError) as error:
+        notes.append(f"no limits can be calibrated: {error}")
+        source = StatedLaw(
+            horizon=strategy.horizon, psi_window=strategy.monitoring.psi_window_sessions
+        )
+        described = LAW
+    simulated = simulate(source, paths=paths, seed=seed)
+    by_mode = [rules for rules in (written, gated, calibrated) if rules]
+    ordered = [rule for same in zip(*by_mode, strict=True) for rule in same]
+    rates = [error_rate(rule, simulated) for rule in progress(ordered)]
+    return JudgedRules(
+        config.mode, described, paths, seed, tuple(_judged(rate) for rate in rates), tuple(notes)
+    )
+
+
+def _judged(rate: ErrorRate) -> JudgedRule:
+    rule = rate.rule
+    return JudgedRule(
+        rule=rule.name,
+        mode=rule.mode,
+        condition=rule.describe(),
+        threshold=rule.threshold,
+        severity=rule.severity,
+        action=rule.action,
+        clear_after=rule.clear_after,
+        cooldown_sessions=rule.cooldown_sessions,
+        false_alarms_a_year=rate.false_alarms_a_year,
+        false_alarms_se=rate.false_alarms_se,
+        delay_sessions=rate.delay_sessions,
+        detected=rate.detected,
+        calibration=rule.calibration,
+    )
