@@ -124,22 +124,42 @@ def openings(rule: Rule, values: Floats, cleared: Flags | None = None) -> Flags:
     ndarray of bool, shape (S, P)
     """
     met, failed = _conditions(rule, values, cleared)
-    paths = values.shape[1]
-    run, failing = np.zeros(paths, dtype=np.int64), np.zeros(paths, dtype=np.int64)
+    return count_openings(rule, met, failed)
+
+
+def count_openings(rule: Rule, met: Flags, failed: Flags) -> Flags:
+    """Tell where episodes open, given where the condition holds and where it fails.
+
+    Parameters
+    ----------
+    rule : Rule
+        Its sessions, `clear_after` and `cooldown_sessions`; the threshold is not looked at.
+    met, failed : ndarray of bool, shape (S, P)
+        Neither on sessions without a value.
+    """
+    paths = met.shape[1]
+    run, failing = np.zeros(paths, dtype=np.int32), np.zeros(paths, dtype=np.int32)
     cool_until = np.full(paths, -1, dtype=np.int64)
     is_open = np.zeros(paths, dtype=np.bool_)
-    opened = np.zeros(values.shape, dtype=np.bool_)
-    for at in range(len(values)):
-        yes, no = met[at], failed[at]
-        run = np.where(no | is_open, 0, run + yes)
-        new = yes & ~is_open & (run >= rule.sessions) & (cool_until < at)
-        failing = np.where(yes, 0, failing + (no & is_open))
-        closed = is_open & (failing >= rule.clear_after)
-        is_open = (is_open | new) & ~closed
-        cool_until[closed] = at + rule.cooldown_sessions
-        failing[closed] = 0
-        run[new] = 0
-        opened[at] = new
+    opened = np.zeros(met.shape, dtype=np.bool_)
+    not_failed, not_met = ~failed, ~met
+    for at in range(len(met)):
+        run += met[at]
+        # An episode closes on a session that fails, so that what was counted while it was open
+        # is forgotten by then; in the same way it opens with no failure counted.
+        run *= not_failed[at]
+        failing += failed[at]
+        failing *= not_met[at]
+        new = opened[at]
+        np.greater_equal(run, rule.sessions, out=new)
+        new &= met[at]
+        new &= ~is_open
+        if rule.cooldown_sessions:
+            new &= cool_until < at
+            closed = is_open & (failing >= rule.clear_after)
+            cool_until[closed] = at + rule.cooldown_sessions
+        is_open &= failing < rule.clear_after
+        is_open |= new
     return opened
 
 

@@ -73,8 +73,8 @@ def test_each_rule_is_shown_in_each_mode_with_what_it_costs(desk: Any) -> None:
         "ic_low", "ic_severe", "ic_negative", "psi_mild", "psi_severe", "sharpe_low",
         "sharpe_negative",
     ]  # fmt: skip
-    for written, gated, calibrated in zip(rates[::3], rates[1::3], rates[2::3], strict=True):
-        assert written["false_alarms_a_year"] >= gated["false_alarms_a_year"]
+    for written, calibrated in zip(rates[::3], rates[2::3], strict=True):
+        assert 0 <= calibrated["false_alarms_a_year"] < 2.5
         assert calibrated["calibration"]["last"] < "2022-02-17"
         assert written["calibration"] is None
     assert found == desk(*asked, "--seed", "3", "--json").document
