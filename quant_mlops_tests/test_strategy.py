@@ -272,3 +272,23 @@ def test_a_feature_module_that_fails_as_it_is_imported_is_named(
     strategy = read_strategy(write(tmp_path, text))
     with pytest.raises(StrategyError, match="'qm_broken_features' cannot be imported: ZeroDiv"):
         check_strategy(strategy)
+
+
+def test_the_mode_of_the_rules_is_read_and_an_unknown_one_refused(tmp_path: Path) -> None:
+    chosen = GOOD + 'mode = "calibrated"\nfalse_alarms_a_year = 2.0\ncooldown_sessions = 3\n'
+    config = read_strategy(write(tmp_path, chosen)).alert_config
+    assert (config.mode, config.false_alarms_a_year) == ("calibrated", 2.0)
+    assert {rule.cooldown_sessions for rule in config.rules()} == {3}
+    plain = read_strategy(write(tmp_path, GOOD)).alert_config
+    assert (plain.mode, plain.false_alarms_a_year, plain.cooldown_sessions) == ("as_written", 1, 0)
+    for line, sentence in (
+        (
+            'mode = "strict"',
+            "key rules.mode: input should be 'as_written', 'gated' or 'calibrated'",
+        ),
+        ("false_alarms_a_year = 0.0", "key rules.false_alarms_a_year: input should be greater"),
+        ("cooldown_sessions = -1", "key rules.cooldown_sessions: input should be greater than or"),
+    ):
+        with pytest.raises(StrategyError) as caught:
+            read_strategy(write(tmp_path, f"{GOOD}{line}\n"))
+        assert sentence in str(caught.value)

@@ -17,7 +17,8 @@ from quant_mlops.alerts.retraining import finish_request, open_request
 from quant_mlops.alerts.states import current_state, resume
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.drift.rules import AlertConfig
+from quant_mlops.drift.rules import AlertConfig, Calibration, Rule
+from quant_mlops.errors import MonitoringError
 from quant_mlops.market.calendar import TradingCalendar
 
 LAG = timedelta(hours=4)
@@ -348,3 +349,134 @@ def test_one_connection_is_enough(
             cooldown_sessions=20,
         )
     assert len(response.alerts) == 7
+
+
+# Each rule with values that meet it, the sessions it asks for, the state that its alert brings
+# about, and whether the retraining that it requests may promote.
+SEVEN: list[tuple[str, dict[str, float], int, list[tuple[str, float]], list[bool]]] = [
+    ("ic_low", {"ic": 0.015}, 5, [], []),
+    ("ic_severe", {"ic": 0.005}, 1, [("reduced", 0.5)], []),
+    ("ic_negative", {"ic": -0.05}, 3, [("paused", 0.0)], []),
+    ("psi_mild", {"psi": 0.2}, 1, [], []),
+    ("psi_severe", {"psi": 0.3}, 1, [], [True]),
+    ("sharpe_low", {"sharpe_5d": 0.3}, 10, [], []),
+    ("sharpe_negative", {"sharpe_5d": -0.3}, 5, [("reduced", 0.5)], [False]),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "bad", "asked", "states", "requests"), SEVEN, ids=[rule for rule, *_ in SEVEN]
+)
+def test_each_rule_acts_once_across_a_weekend_a_holiday_a_gap_and_a_restart(
+    database: Database, days: list[date], judge: Judge, act: Act, rule: str,
+    bad: dict[str, float], asked: int, states: list[tuple[str, float]], requests: list[bool],
+) -> None:  # fmt: skip
+    # The last session asked for is the one after Thanksgiving, or after New Year for the longest.
+    opening = days.index(date(2023, 11, 24) if asked <= 5 else date(2024, 1, 2))
+    gap = opening - 1
+    first = opening - asked if asked > 1 else opening
+    metric = next(iter(bad))
+    judge(0, first)
+    judge(first, gap - first, **bad)
+    judge(gap, 1, **{metric: None})
+    judge(opening, 1, **bad)
+    assert rule not in [name for name, _ in opened(act(gap))]
+    response = act(opening)
+    assert [day for name, day in opened(response) if name == rule] == [days[opening]]
+    evidence = next(alert.evidence for alert in response.alerts if alert.rule == rule)
+    skipped = [days[gap].isoformat()] if asked > 1 else []
+    assert evidence["sessions_without_value"] == skipped
+    judge(opening + 1, 6, **bad)
+    assert rule not in [name for name, _ in opened(act(opening + 6))]
+    caused = "SELECT {} JOIN alerts AS a USING (alert_id) WHERE a.rule = %s"
+    found = database.fetch_all(caused.format("status, position_scale FROM strategy_states"), [rule])
+    assert found == states
+    found = database.fetch_all(caused.format("may_promote FROM retrain_requests"), [rule])
+    assert [allowed for (allowed,) in found] == requests
+
+
+@pytest.mark.parametrize(("cooldown", "second"), [(0, 3), (1, 4), (10, 13), (30, None)])
+def test_a_rule_that_cools_down_opens_nothing_until_it_has(
+    days: list[date], judge: Judge, act: Act, cooldown: int, second: int | None
+) -> None:
+    judge(0, 1, psi=0.2)
+    judge(1, 2)
+    judge(3, 25, psi=0.2)
+    config = AlertConfig(clear_after=2, cooldown_sessions=cooldown)
+    found = [day for last in (1, 3, 20, 27) for _, day in opened(act(last, config=config))]
+    assert found == [days[i] for i in (0, second) if i is not None]
+
+
+def test_a_gated_rule_waits_until_the_metric_clears_its_own_error(
+    days: list[date], judge: Judge, act: Act
+) -> None:
+    config = AlertConfig(mode="gated")
+    error = {"ic_20d_se": 0.02, "ic_names": 20}
+    judge(0, 4, ic=-0.05, ic_20d_mean=-0.019, **error)
+    judge(4, 1, ic=-0.05, ic_20d_mean=-0.021, ic_20d_se=0.02, ic_names=9)
+    judge(5, 2, ic=-0.05, ic_20d_mean=-0.021, **error)
+    judge(7, 1, ic=-0.05, **error)
+    judge(8, 1, ic=-0.05, ic_20d_mean=-0.021, **error)
+    response = act(8, config=config)
+    paused = [alert for alert in response.alerts if alert.rule == "ic_negative"]
+    assert [alert.opened_session for alert in paused] == [days[8]]
+    evidence = paused[0].evidence
+    assert evidence["mode"] == "gated"
+    assert evidence["sessions_without_value"] == [days[7].isoformat()]
+    assert "ic_20d_mean + ic_20d_se < 0, ic_names >= 10" in evidence["rule"]
+
+
+def test_a_gated_psi_needs_rows_and_more_than_no_drift_explains(
+    database: Database, days: list[date], judge: Judge, act: Act
+) -> None:
+    for i, (rows, noise) in enumerate([(1000, 0.4), (100, 0.2), (1000, 0.2)]):
+        for feature, share in (("mom", 0.5), ("vol", 1.5)):
+            database.execute(
+                "INSERT INTO feature_drift (strategy_id, feature_name, event_time, session, "
+                "model_id, feature_version, day_counts, window_sessions, n_reference, n_current, "
+                "psi, psi_no_drift_95, missing_rate) "
+                "VALUES ('mo''mentum', %s, %s, %s, %s, 1, '{1}', 1, 1, %s, 0.3, %s, 0)",
+                [feature, days[i], days[i], UUID(int=1), rows, noise * share],
+            )
+    judge(0, 3, psi=0.3)
+    found = opened(act(2, config=AlertConfig(mode="gated")))
+    assert found == [("psi_mild", days[2]), ("psi_severe", days[2])]
+
+
+def test_a_calibrated_rule_watches_its_sum_and_keeps_where_its_limit_comes_from(
+    database: Database, calendar: TradingCalendar, days: list[date], judge: Judge
+) -> None:
+    origin = Calibration(1.0, date(2020, 1, 2), date(2020, 12, 31), 250, 500, 7)
+    rule = Rule(
+        "ic_negative", "ic", "above", 0.2, 1, "critical", "pause_strategy", mode="calibrated",
+        cusum_reference=0.025, calibration=origin,
+    )  # fmt: skip
+    old, new = UUID(int=1), UUID(int=2)
+    judge(0, 3, model_id=old)
+    judge(3, 2, ic=-0.05, model_id=old)
+    judge(5, 1, ic=None, model_id=old)
+    judge(6, 1, ic=-0.05, model_id=old)
+    # Another model: what the one before it did no longer counts.
+    judge(7, 2, ic=-0.05, model_id=new)
+    judge(9, 1, ic=-0.05, model_id=new)
+
+    def act(last: int, rules: Sequence[Rule] | None) -> Response:
+        return respond(
+            database, calendar, strategy_id="mo'mentum", config=AlertConfig(mode="calibrated"),
+            last=days[last], evaluation_lag=LAG, cooldown_sessions=20, rules=rules,
+        )  # fmt: skip
+
+    with pytest.raises(MonitoringError, match="are to be calibrated and none were given"):
+        act(9, None)
+    assert opened(act(4, [rule])) == []
+    (alert,) = act(9, [rule]).alerts
+    assert (alert.rule, alert.opened_session) == ("ic_negative", days[6])
+    assert alert.evidence["values"] == {days[6].isoformat(): 0.225}
+    assert alert.evidence["calibration"] == {
+        "false_alarms_a_year": 1.0, "first": "2020-01-02", "last": "2020-12-31",
+        "sessions": 250, "paths": 500, "seed": 7, "cusum_reference": 0.025,
+    }  # fmt: skip
+    assert current_state(database, "mo'mentum").status == "paused"
+    history = read_history(database, calendar, strategy_id="mo'mentum", last=days[9])
+    assert history is not None
+    assert history.restarts == [7]
