@@ -21,8 +21,8 @@ FEWEST_VALUES = 20
 PATHS = 500
 # The limit is found to a four-thousandth of the range it is looked for in.
 ROUNDS, STEPS = 3, 16
-# Deviations between the healthy IC and the one a CUSUM is to detect, where the threshold of the
-# rule as written is no nearer to 0 than that.
+# Fewest standard deviations between the healthy mean IC and the one that a CUSUM is tuned to: a
+# mean near the threshold as written, or below it, leaves next to nothing to detect.
 LEAST_SHIFT = 0.25
 
 
