@@ -73,7 +73,7 @@ min_probability = 0.5
 NOT_CONTENT = {
     "recorded_at", "created_at", "started_at", "finished_at", "evaluated_at", "registered_at",
     "applied_at", "believed_until", "id", "artifact_id", "run_id", "deployment_id", "state_id",
-    "alert_id", "request_id", "coalesced_into", "delivery_id", "comparison_id",
+    "alert_id", "escalates", "request_id", "coalesced_into", "delivery_id", "comparison_id",
 }  # fmt: skip
 PATHS = {"uri", "artifact_path"}
 Tables = dict[str, list[str]]
