@@ -92,6 +92,9 @@ class StrategyContext:
             horizon=strategy.horizon,
             min_names=strategy.portfolio.min_names,
             evaluation_lag=strategy.evaluation_lag,
+            ic_horizons=strategy.monitoring.ic_horizons,
+            psi_window=strategy.monitoring.psi_window_sessions,
+            universe=strategy.universe_name,
         )
 
     @cached_property

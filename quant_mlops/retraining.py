@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from quant_mlops.alerts.retraining import RetrainRequest, finish_request
 from quant_mlops.champion_challenger import compare_on_snapshot
+from quant_mlops.drift.prediction_drift import store_signal_profile
 from quant_mlops.drift.profiles import store_profiles
 from quant_mlops.instants import MICROSECOND
 from quant_mlops.pipeline import StrategyContext, build_snapshot
@@ -250,6 +251,7 @@ def _register(
         for name, data in trained.artifacts.items():
             registry.store_artifact(model_id, data, name, connection=connection)
         store_profiles(connection, model_id, trained.profiles, versions=snapshot.feature_versions)
+        store_signal_profile(connection, model_id, trained.signal_profile)
         # Labels reach a horizon beyond the last session that was fitted to.
         known = context.calendar.next(trained.last_fitted, strategy.horizon)
         complete_run(connection, run_id, model_id=model_id, trained_until=known)

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -113,12 +113,16 @@ class PortfolioSettings(_Section):
 
 
 class MonitoringSettings(_Section):
-    """From when on and how the strategy is watched."""
+    """From when on and how the strategy is watched.
+
+    The IC is taken over one session, over the label's horizon and over those of `ic_horizons`.
+    """
 
     first_session: date
     last_session: date | None = None
     evaluation_lag_hours: float = Field(default=4.0, gt=0)
     psi_window_sessions: int = Field(default=60, gt=0)
+    ic_horizons: tuple[Annotated[int, Field(gt=0, le=252)], ...] = ()
     retrain_cooldown_sessions: int = Field(default=20, ge=0)
 
 

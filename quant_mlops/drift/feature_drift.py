@@ -12,7 +12,13 @@ import pyarrow as pa
 from quant_mlops.database import Database
 from quant_mlops.database.binary_copy import copy_table
 from quant_mlops.database.queries import query
+from quant_mlops.drift.prediction_drift import (
+    prediction_drift_rows,
+    read_signal_profile,
+    store_prediction_drift,
+)
 from quant_mlops.drift.profiles import read_profiles
+from quant_mlops.drift.windowed_counts import null_where_undefined, windowed_drift
 from quant_mlops.errors import MonitoringError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.instants import MICROSECOND, from_microseconds
@@ -20,12 +26,7 @@ from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.serving.live_models import ModelLoader, ServedModel
 from quant_mlops.serving.predictions import INSTANT, decision_inputs, live_models_by_session
-from quant_mlops.statistics import (
-    ReferenceProfile,
-    count_used_bins,
-    population_stability_index,
-    psi_no_drift_quantile,
-)
+from quant_mlops.statistics import ReferenceProfile, bin_counts_by_group
 
 Sessions = npt.NDArray[np.datetime64]
 Counts = npt.NDArray[np.int64]
@@ -33,7 +34,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DriftWritten:
-    """Rows computed and rows stored now."""
+    """Rows of features computed, and those stored now."""
 
     offered: int
     stored: int
@@ -54,6 +55,8 @@ def write_feature_drift(
 
     The current sample is what the live model was given at the decisions of the window, pooled
     over the universe; the reference is its profile. A session without a live model has no row.
+    Beside the features' rows stands one of the model's signals, in `prediction_drift`, unless the
+    model was registered without a profile of them.
 
     Parameters
     ----------
@@ -88,9 +91,11 @@ def write_feature_drift(
         )  # fmt: skip
         day = np.searchsorted(reach, inputs.table["session"].to_numpy().astype("datetime64[D]"))
         matrix = inputs.matrix()
+        # Each feature in memory of its own: a column of the matrix is read ten times.
+        columns = np.ascontiguousarray(matrix.T)
         tables = [
             _rows(
-                _counts_by_day(matrix[:, i], day, profiles[name], len(reach)),
+                bin_counts_by_group(profiles[name], columns[i], day, groups=len(reach)),
                 profiles[name], chosen, reach, calendar,
                 strategy_id=strategy_id, name=name, model=model, window=window,
             )
@@ -98,7 +103,14 @@ def write_feature_drift(
         ]  # fmt: skip
         rows = pa.concat_tables(tables)
         offered += rows.num_rows
-        stored += _write(store.database, rows)
+        signal_profile = read_signal_profile(store.database, model_id)
+        signals = None
+        if signal_profile is not None:
+            signals = prediction_drift_rows(
+                model, signal_profile, matrix, day, chosen=chosen, reach=reach,
+                calendar=calendar, strategy_id=strategy_id, window=window,
+            )  # fmt: skip
+        stored += _write(store.database, rows, signals)
     return DriftWritten(offered, stored)
 
 
@@ -113,21 +125,6 @@ def _profiles(database: Database, model: ServedModel) -> dict[str, ReferenceProf
     return profiles
 
 
-def _counts_by_day(
-    values: npt.NDArray[np.float64],
-    day: npt.NDArray[np.int64],
-    profile: ReferenceProfile,
-    days: int,
-) -> Counts:
-    """Return a feature's bin counts by day, shape (D, bins + 1), the missing bin last."""
-    width = len(profile.counts)
-    missing = np.isnan(values) if profile.cuts else np.ones(len(values), dtype=np.bool_)
-    # Bins are closed on the right: a value that equals a cut lies below it.
-    place = np.where(missing, width - 1, np.searchsorted(profile.cuts, values, side="left"))
-    counts = np.bincount(day * width + place, minlength=days * width)
-    return counts.astype(np.int64).reshape(days, width)
-
-
 def _rows(
     by_day: Counts,
     profile: ReferenceProfile,
@@ -140,20 +137,8 @@ def _rows(
     model: ServedModel,
     window: int,
 ) -> pa.Table:
-    reference = np.asarray(profile.counts, dtype=np.int64)
-    running = np.vstack([np.zeros((1, by_day.shape[1]), dtype=np.int64), by_day.cumsum(axis=0)])
-    ends = np.searchsorted(reach, chosen) + 1
-    windowed = running[ends] - running[np.maximum(ends - window, 0)]
-    psi = np.asarray(population_stability_index(reference[None, :], windowed))
-    used = np.asarray(count_used_bins(reference[None, :], windowed))
-    totals = windowed.sum(axis=1)
-    noise = np.array(
-        [
-            psi_no_drift_quantile(int(bins), profile.n, int(total))
-            for bins, total in zip(used, totals, strict=True)
-        ]
-    )
-    today = by_day[ends - 1]
+    drift = windowed_drift(by_day, profile, chosen=chosen, reach=reach, window=window)
+    today = drift.today
     names_today = today.sum(axis=1)
     missing_rate = np.full(len(chosen), np.nan)
     np.divide(today[:, -1], names_today, out=missing_rate, where=names_today > 0)
@@ -166,23 +151,22 @@ def _rows(
             "session": pa.array(chosen).cast(pa.date32()),
             "model_id": pa.repeat(str(model.model_id), count),
             "feature_version": pa.repeat(pa.scalar(model.features[name], pa.int32()), count),
-            "day_counts": pa.array(["{" + ",".join(map(str, row)) + "}" for row in today.tolist()]),
+            "day_counts": drift.day_counts(),
             "window_sessions": pa.repeat(pa.scalar(window, pa.int32()), count),
             "n_reference": pa.repeat(pa.scalar(profile.n, pa.int64()), count),
-            "n_current": pa.array(totals),
-            "missing_rate": _nullable(missing_rate),
-            "psi": _nullable(psi),
-            "psi_no_drift_95": _nullable(noise),
+            "n_current": pa.array(drift.n_current),
+            "missing_rate": null_where_undefined(missing_rate),
+            "psi": null_where_undefined(drift.psi),
+            "psi_no_drift_95": null_where_undefined(drift.no_drift_95),
         }
     )
 
 
-def _nullable(values: npt.NDArray[np.float64]) -> pa.Array:
-    return pa.array(values, mask=~np.isfinite(values))
-
-
-def _write(database: Database, rows: pa.Table) -> int:
+def _write(database: Database, features: pa.Table, signals: pa.Table | None) -> int:
     with database.transaction() as connection:
         connection.execute(query("create_staged_feature_drift"))
-        copy_table(connection, "staged_feature_drift", table=rows)
-        return connection.execute(query("insert_staged_feature_drift")).rowcount
+        copy_table(connection, "staged_feature_drift", table=features)
+        stored = connection.execute(query("insert_staged_feature_drift")).rowcount
+        if signals is not None:
+            store_prediction_drift(connection, signals)
+        return stored

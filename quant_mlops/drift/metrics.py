@@ -7,6 +7,7 @@ from typing import Any
 from quant_mlops.statistics import (
     ChangePoint,
     ReferenceProfile,
+    SharpeEvidence,
     bin_counts,
     bin_counts_table,
     calculate_psi,
@@ -26,6 +27,7 @@ from quant_mlops.statistics import (
     reference_counts_table,
     reference_profile,
     rolling_sharpe,
+    rolling_sharpe_evidence,
     sharpe_ratio,
     sharpe_standard_error,
 )
@@ -33,6 +35,7 @@ from quant_mlops.statistics import (
 __all__ = [
     "ChangePoint",
     "ReferenceProfile",
+    "SharpeEvidence",
     "bin_counts",
     "bin_counts_table",
     "calculate_ic",
@@ -54,6 +57,7 @@ __all__ = [
     "reference_counts_table",
     "reference_profile",
     "rolling_sharpe",
+    "rolling_sharpe_evidence",
     "sharpe_ratio",
     "sharpe_standard_error",
 ]

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from psycopg.types.json import Jsonb
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.drift.horizon_ics import ROLLING, HorizonIC, horizon_ics, rolling_mean
 from quant_mlops.drift.observations import (
+    HorizonOutcomes,
     Outcomes,
     live_at_open,
     read_outcomes,
     read_returns,
     read_stability,
 )
+from quant_mlops.drift.prediction_drift import read_prediction_psi
 from quant_mlops.drift.rules import AlertConfig, Metric
+from quant_mlops.errors import MonitoringError
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.statistics import (
-    newey_west_standard_error,
     rolling_sharpe,
-    sharpe_standard_error,
+    rolling_sharpe_evidence,
 )
 
 Sessions = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
 Day = date
 
-IC_AVERAGE, IC_AVERAGE_LEAST, IC_ROLLING = 5, 3, 20
+IC_AVERAGE, IC_AVERAGE_LEAST = 5, 3
 SHARPE_WINDOWS = (5, 20, 60)
 
 
@@ -46,8 +52,18 @@ class DriftMetrics:
         Nothing known later counts.
     ic_session : date or None
         Newest session whose label was known: the one `ic` is about.
+    ic_by_horizon : tuple of HorizonIC
+        Shortest label first: each the IC of the newest session whose label of that length was
+        known.
     psi, psi_max : float
         Mean and largest PSI over the features.
+    prediction_psi : float
+        PSI of the live model's signals, which is no part of `psi`; NaN as well for a model that
+        was registered without a profile of its signals.
+    sharpe_5d_se, sharpe_20d_se, sharpe_60d_se : float
+        Standard errors of the Sharpe ratios.
+    probabilistic_sharpe_60d : float
+        Probability that the true Sharpe ratio behind the last 60 sessions is above zero.
     ic_alert, psi_alert, sharpe_alert : str or None
         How far each is beyond its thresholds: warning or critical.
     no_data : bool
@@ -65,13 +81,18 @@ class DriftMetrics:
     ic_5d_avg: float
     ic_20d_mean: float
     ic_20d_se: float
+    ic_by_horizon: tuple[HorizonIC, ...]
     psi: float
     psi_max: float
     psi_max_feature: str | None
+    prediction_psi: float
     sharpe_5d: float
+    sharpe_5d_se: float
     sharpe_20d: float
+    sharpe_20d_se: float
     sharpe_60d: float
     sharpe_60d_se: float
+    probabilistic_sharpe_60d: float
     ic_alert: str | None
     psi_alert: str | None
     sharpe_alert: str | None
@@ -102,6 +123,18 @@ class DriftMonitor:
         Fewest names for an IC.
     evaluation_lag : timedelta
         After the close, when a session is judged.
+    ic_horizons : sequence of int
+        Further labels, in sessions, whose IC is taken beside those of one session and of
+        `horizon`. A long one has every run read the prices of as many sessions more.
+    psi_window : int
+        Sessions pooled where drift is measured for this monitor; see `write_feature_drift`.
+    universe : str, optional
+        Index whose members the strategy trades.
+
+    Raises
+    ------
+    MonitoringError
+        A horizon is below 1.
     """
 
     def __init__(
@@ -114,6 +147,9 @@ class DriftMonitor:
         horizon: int = 1,
         min_names: int = 5,
         evaluation_lag: timedelta = timedelta(hours=4),
+        ic_horizons: Sequence[int] = (),
+        psi_window: int = 60,
+        universe: str | None = None,
     ) -> None:
         self.database = dsn if isinstance(dsn, Database) else Database(dsn)
         self.strategy_id = strategy_id
@@ -122,6 +158,14 @@ class DriftMonitor:
         self.horizon = horizon
         self.min_names = min_names
         self.evaluation_lag = evaluation_lag
+        self.horizons = tuple(sorted({1, horizon, *ic_horizons}))
+        if self.horizons[0] < 1:
+            raise MonitoringError(
+                f"a horizon of {self.horizons[0]} sessions was asked for; a label ends at least 1 "
+                f"session after its decision"
+            )
+        self.psi_window = psi_window
+        self.universe = universe
 
     def evaluation_time(self, session: date) -> datetime:
         """Return the instant at which a session is judged."""
@@ -145,7 +189,7 @@ class DriftMonitor:
         if not len(sessions):
             return []
         history = self.calendar.sessions(
-            self.calendar.previous(sessions[0].item(), max(*SHARPE_WINDOWS, IC_ROLLING)),
+            self.calendar.previous(sessions[0].item(), max(*SHARPE_WINDOWS, ROLLING)),
             sessions[-1].item(),
         )
         start = len(history) - len(sessions)
@@ -154,24 +198,29 @@ class DriftMonitor:
             self.calendar,
             history,
             strategy_id=self.strategy_id,
-            horizon=self.horizon,
+            horizons=self.horizons,
             min_names=self.min_names,
             evaluation_lag=self.evaluation_lag,
         )
-        ic, names = outcomes.ic, outcomes.names
+        primary = outcomes.by_horizon[self.horizon]
+        ic, names = primary.ic, primary.names
+        by_horizon = horizon_ics(outcomes.by_horizon, self.calendar, history, start=start)
         net, models = read_returns(self.database, self.strategy_id, history)
         sharpe = {window: rolling_sharpe(net, window=window) for window in SHARPE_WINDOWS}
-        sharpe_se = _rolling_sharpe_error(net, window=max(SHARPE_WINDOWS))
+        evidence = {
+            window: rolling_sharpe_evidence(net, window=window) for window in SHARPE_WINDOWS
+        }
         stability = read_stability(self.database, self.strategy_id, sessions)
+        signals = read_prediction_psi(self.database, self.strategy_id, sessions)
         drifts = [stability.get(session) for session in sessions.tolist()]
-        no_data = self._missing(sessions, [d is not None for d in drifts], outcomes, net)
+        no_data = self._missing(sessions, [d is not None for d in drifts], outcomes, primary, net)
         metrics = []
         for i, session in enumerate(sessions):
             at = start + i
             drift = drifts[i]
             recent = ic[max(at - IC_AVERAGE + 1, 0) : at + 1]
-            month = ic[max(at - IC_ROLLING + 1, 0) : at + 1]
-            recent, month = recent[np.isfinite(recent)], month[np.isfinite(month)]
+            recent = recent[np.isfinite(recent)]
+            month_mean, month_error = rolling_mean(ic, at, lag=self.horizon - 1)
             known_label = np.isfinite(ic[at]) or names[at] > 0
             values = {
                 "ic": float(ic[at]),
@@ -190,17 +239,20 @@ class DriftMonitor:
                     ic_names=int(names[at]),
                     ic=values["ic"],
                     ic_5d_avg=float(recent.mean()) if len(recent) >= IC_AVERAGE_LEAST else np.nan,
-                    ic_20d_mean=float(month.mean()) if len(month) == IC_ROLLING else np.nan,
-                    ic_20d_se=newey_west_standard_error(month, lag=self.horizon - 1)
-                    if len(month) == IC_ROLLING
-                    else np.nan,
+                    ic_20d_mean=month_mean,
+                    ic_20d_se=month_error,
+                    ic_by_horizon=by_horizon[i],
                     psi=values["psi"],
                     psi_max=drift.largest if drift else np.nan,
                     psi_max_feature=drift.feature if drift else None,
+                    prediction_psi=signals.get(session.item(), np.nan),
                     sharpe_5d=values["sharpe_5d"],
+                    sharpe_5d_se=float(evidence[5].standard_error[at]),
                     sharpe_20d=float(sharpe[20][at]),
+                    sharpe_20d_se=float(evidence[20].standard_error[at]),
                     sharpe_60d=float(sharpe[60][at]),
-                    sharpe_60d_se=float(sharpe_se[at]),
+                    sharpe_60d_se=float(evidence[60].standard_error[at]),
+                    probabilistic_sharpe_60d=float(evidence[60].probability[at]),
                     ic_alert=self._level("ic", values),
                     psi_alert=self._level("psi", values),
                     sharpe_alert=self._level("sharpe_5d", values),
@@ -215,7 +267,7 @@ class DriftMonitor:
 
     def save_range(self, metrics: list[DriftMetrics]) -> MetricsWritten:
         """Store metrics, all or none; see `save_metrics`."""
-        rows = [dict(zip(_COLUMNS, map(_plain, astuple(m)), strict=True)) for m in metrics]
+        rows = [{name: _plain(getattr(m, name)) for name in _COLUMNS} for m in metrics]
         if not rows:
             return MetricsWritten(0, 0)
         with self.database.transaction() as connection, connection.cursor() as cursor:
@@ -232,7 +284,12 @@ class DriftMonitor:
         return metrics
 
     def _missing(
-        self, sessions: Sessions, measured: list[bool], outcomes: Outcomes, net: Floats
+        self,
+        sessions: Sessions,
+        measured: list[bool],
+        outcomes: Outcomes,
+        primary: HorizonOutcomes,
+        net: Floats,
     ) -> npt.NDArray[np.bool_]:
         """Tell for each session whether something is missing that a live model makes expected."""
         count, reach = len(sessions), self.horizon
@@ -245,7 +302,7 @@ class DriftMonitor:
         return np.asarray(
             (today & ~there)
             | (before & np.isnan(net[-count:]))
-            | (decided & np.isnan(outcomes.ic[-count:])),
+            | (decided & np.isnan(primary.ic[-count:])),
             dtype=np.bool_,
         )
 
@@ -253,19 +310,11 @@ class DriftMonitor:
         return self.config.level(metric, values[metric])
 
 
-def _rolling_sharpe_error(net: Floats, *, window: int) -> Floats:
-    """Return the standard error over each full trailing window, NaN where a return is missing."""
-    errors = np.full(len(net), np.nan)
-    for end in range(window, len(net) + 1):
-        stretch = net[end - window : end]
-        if np.isfinite(stretch).all():
-            errors[end - 1] = sharpe_standard_error(stretch)
-    return errors
-
-
 _COLUMNS = tuple(field.name for field in fields(DriftMetrics))
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """Return a value as the table holds it: what cannot be computed is NULL."""
+    if isinstance(value, tuple):
+        return Jsonb([ic.to_json() for ic in value])
     return None if isinstance(value, float) and not np.isfinite(value) else value

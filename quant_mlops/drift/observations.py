@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
@@ -23,8 +24,8 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """By session judged, shape (S,).
+class HorizonOutcomes:
+    """By session judged, shape (S,), for a label of one length.
 
     Attributes
     ----------
@@ -32,12 +33,26 @@ class Outcomes:
         Of the predictions whose label ends with the session; NaN where undefined.
     names : ndarray of int64
         Pairs of prediction and return that the IC rests on.
-    priced, predicted : ndarray of bool
-        Whether any price, and any prediction, of the session itself is there.
     """
 
     ic: Floats
     names: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """By session judged, shape (S,).
+
+    Attributes
+    ----------
+    by_horizon : dict of int to HorizonOutcomes
+        Each horizon by itself: the newest sessions have a 1-session IC while longer labels of the
+        same predictions are open.
+    priced, predicted : ndarray of bool
+        Whether any price, and any prediction, of the session itself is there.
+    """
+
+    by_horizon: dict[int, HorizonOutcomes]
     priced: Flags
     predicted: Flags
 
@@ -57,7 +72,7 @@ def read_outcomes(
     sessions: Sessions,
     *,
     strategy_id: str,
-    horizon: int,
+    horizons: Sequence[int],
     min_names: int,
     evaluation_lag: timedelta,
 ) -> Outcomes:
@@ -65,27 +80,30 @@ def read_outcomes(
 
     Closes are those known `evaluation_lag` after the close of the session judged.
     """
-    deciding = calendar.sessions(calendar.offset(sessions[0].item(), -horizon), sessions[-1].item())
+    reach, count = max(horizons), len(sessions)
+    deciding = calendar.sessions(calendar.offset(sessions[0].item(), -reach), sessions[-1].item())
     closes = closes_as_known(
         database,
         calendar,
         sessions,
         evaluated_at=calendar.closes(sessions) + evaluation_lag // MICROSECOND,
-        lags=(0, horizon),
+        lags=(0, *horizons),
     )
     priced = _any_known(closes.by_lag[0])
     signals = read_signals(database, strategy_id, deciding)
     if signals is None:
-        nothing = np.zeros(len(sessions), dtype=np.int64)
-        return Outcomes(np.full(len(sessions), np.nan), nothing, priced, nothing.astype(np.bool_))
-    labels = signals.align(closes.tickers, closes.returns(horizon))
-    decided = signals.signals[: len(sessions)]
-    return Outcomes(
-        ic=information_coefficients(decided, labels, min_names=min_names),
-        names=effective_pairs(decided, labels),
-        priced=priced,
-        predicted=_any_known(signals.signals[horizon:]),
-    )
+        nothing = np.zeros(count, dtype=np.int64)
+        undefined = HorizonOutcomes(np.full(count, np.nan), nothing)
+        return Outcomes(dict.fromkeys(horizons, undefined), priced, nothing.astype(np.bool_))
+    by_horizon = {}
+    for horizon in horizons:
+        labels = signals.align(closes.tickers, closes.returns(horizon))
+        decided = signals.signals[reach - horizon :][:count]
+        by_horizon[horizon] = HorizonOutcomes(
+            ic=information_coefficients(decided, labels, min_names=min_names),
+            names=effective_pairs(decided, labels),
+        )
+    return Outcomes(by_horizon, priced, predicted=_any_known(signals.signals[reach:]))
 
 
 def read_returns(

@@ -29,6 +29,7 @@ from quant_mlops.statistics.population_stability import (
 from quant_mlops.statistics.reference_profile import (
     ReferenceProfile,
     bin_counts,
+    bin_counts_by_group,
     bin_counts_table,
     reference_counts_table,
     reference_profile,
@@ -41,6 +42,7 @@ from quant_mlops.statistics.sharpe import (
     sharpe_ratio,
     sharpe_standard_error,
 )
+from quant_mlops.statistics.sharpe_evidence import SharpeEvidence, rolling_sharpe_evidence
 from quant_mlops.statistics.sharpe_moments import (
     expected_maximum_sharpe,
     probabilistic_sharpe_from_moments,
@@ -52,8 +54,10 @@ __all__ = [
     "CoverageResult",
     "Onset",
     "ReferenceProfile",
+    "SharpeEvidence",
     "automatic_lag",
     "bin_counts",
+    "bin_counts_by_group",
     "bin_counts_table",
     "calculate_psi",
     "categorical_psi",
@@ -78,6 +82,7 @@ __all__ = [
     "reference_profile",
     "return_shape",
     "rolling_sharpe",
+    "rolling_sharpe_evidence",
     "sharpe_ratio",
     "sharpe_standard_error",
     "sharpe_standard_error_from_moments",

@@ -33,6 +33,8 @@ class TrainedModel:
         By dataset type: train, val, test, and backtest (the portfolio over the test split).
     profiles : dict of str to ReferenceProfile
         By feature, over the rows it was trained on.
+    signal_profile : ReferenceProfile
+        Of the model's own signals on those rows.
     last_fitted : date
         Last session of decision that decided anything: the end of the validation split. Its
         label ends a horizon later.
@@ -42,6 +44,7 @@ class TrainedModel:
     artifacts: dict[str, bytes]
     metrics: dict[str, dict[str, float]]
     profiles: dict[str, ReferenceProfile]
+    signal_profile: ReferenceProfile
     last_fitted: date
 
 
@@ -75,7 +78,8 @@ def fit_model(table: pa.Table, recipe: Recipe) -> TrainedModel:
     artifacts = model.to_artifacts()
     recipe = replace(recipe, artifacts=tuple(artifacts))
     # What is judged is what was written: the model as it will be loaded.
-    metrics = judge_model(table, recipe, learner.load(artifacts))
+    written = learner.load(artifacts)
+    metrics = judge_model(table, recipe, written)
     if recipe.folds is not None:
         metrics["backtest"] |= walk_forward_metrics(
             table,
@@ -92,6 +96,7 @@ def fit_model(table: pa.Table, recipe: Recipe) -> TrainedModel:
             name: reference_profile(train.features[:, i], bins=PROFILE_BINS)
             for i, name in enumerate(recipe.features)
         },
+        signal_profile=reference_profile(written.predict(train.features), bins=PROFILE_BINS),
         last_fitted=splits.val[-1].item(),
     )
 

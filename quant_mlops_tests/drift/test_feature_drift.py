@@ -15,6 +15,10 @@ from psycopg.types.json import Jsonb
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
+from quant_mlops.drift.prediction_drift import (
+    read_signal_profile,
+    store_signal_profile,
+)
 from quant_mlops.drift.profiles import read_profiles, store_profiles
 from quant_mlops.errors import MonitoringError
 from quant_mlops.features.store import FeatureStore
@@ -79,7 +83,9 @@ def desk(make_desk: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def make_model(database: Database, registry: ModelRegistry) -> Callable[..., ModelInfo]:
-    def make(seed: int, *, profiled: tuple[str, ...] = NAMES) -> ModelInfo:
+    def make(
+        seed: int, *, profiled: tuple[str, ...] = NAMES, signals: np.ndarray | None = None
+    ) -> ModelInfo:
         snapshot_id = uuid4()
         features = {
             name: {"version": 1, "logic_hash": "", "position": i} for i, name in enumerate(NAMES)
@@ -108,6 +114,8 @@ def make_model(database: Database, registry: ModelRegistry) -> Callable[..., Mod
         profiles = {name: reference_profile(reference(seed)[name]) for name in profiled}
         with database.transaction() as connection:
             store_profiles(connection, model_id, profiles, versions=dict.fromkeys(NAMES, 1))
+            if signals is not None:
+                store_signal_profile(connection, model_id, reference_profile(signals))
         return registry.get_model_by_id(model_id)
 
     return make
@@ -177,6 +185,43 @@ def test_psi_is_that_of_the_pooled_values_of_the_window(
     assert any(rows["alpha", day][5] > 0 for day in desk.sessions[10:38])
 
 
+def test_drift_of_signals_is_that_of_what_the_live_model_says_of_the_window(
+    desk: Any, registry: ModelRegistry, make_model: Callable[..., ModelInfo], write: Write
+) -> None:
+    signals = np.random.default_rng(9).normal(1.0, 1.5, 400)
+    promote(registry, desk, make_model(1), 9)
+    promote(registry, desk, make_model(2, signals=signals), 24)
+    write(10, 38)
+    store = FeatureStore(desk.database)
+    rows = desk.database.fetch_all(
+        "SELECT session, day_counts, window_sessions, n_reference, n_current, psi, psi_no_drift_95 "
+        "FROM prediction_drift ORDER BY session"
+    )
+    # The model before was registered without a profile of its signals: no rows, and no error.
+    assert [row[0] for row in rows] == desk.sessions[25:38]
+    # A linear model with weights of 1: its signal is the sum of the features.
+    said = {}
+    for i in range(25 - WINDOW + 1, 38):
+        raw = np.column_stack(list(values_at_open(desk, store, i).values()))
+        said[i] = raw[np.isfinite(raw).all(axis=1)].sum(axis=1)
+    for i, (_, counts, window, n_reference, n_current, psi, noise) in enumerate(rows, 25):
+        pooled = np.concatenate([said[j] for j in range(i - WINDOW + 1, i + 1)])
+        assert (window, n_reference, n_current) == (WINDOW, 400, len(pooled))
+        assert sum(counts) == len(said[i])
+        assert psi == pytest.approx(calculate_psi(signals, pooled), rel=1e-12)
+        assert noise > 0
+    found = desk.monitor.calculate_range(desk.sessions[24], desk.sessions[37])
+    assert [m.prediction_psi for m in found[1:]] == [row[5] for row in rows]
+    assert np.isnan(found[0].prediction_psi)
+    whole = desk.database.fetch_all("SELECT session, psi FROM prediction_drift ORDER BY session")
+    desk.database.execute("DELETE FROM prediction_drift")
+    for i in range(25, 38):
+        write(i, i + 1)
+    write(25, 38)
+    again = desk.database.fetch_all("SELECT session, psi FROM prediction_drift ORDER BY session")
+    assert again == whole
+
+
 def test_a_range_is_its_sessions_one_at_a_time_and_again_stores_nothing(
     desk: Any, registry: ModelRegistry, make_model: Callable[..., ModelInfo], write: Write
 ) -> None:
@@ -215,6 +260,10 @@ def test_profiles_are_read_as_they_were_stored(
     model = make_model(1)
     expected = {name: reference_profile(reference(1)[name]) for name in NAMES}
     assert read_profiles(database, model.model_id) == expected
+    assert read_signal_profile(database, model.model_id) is None
+    signals = np.array([0.1, 0.2, np.inf, 0.3])
+    other = make_model(2, signals=signals)
+    assert read_signal_profile(database, other.model_id) == reference_profile(signals)
     with pytest.raises(MonitoringError, match="no feature profiles; train it again"):
         read_profiles(database, uuid4())
 

@@ -12,9 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from quant_mlops.drift.monitor import DriftMetrics, MetricsWritten
-from quant_mlops.errors import NotASessionError
-from quant_mlops.statistics import newey_west_standard_error, sharpe_standard_error
+from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor, MetricsWritten
+from quant_mlops.errors import MonitoringError, NotASessionError
+from quant_mlops.statistics import (
+    newey_west_standard_error,
+    probabilistic_sharpe_ratio,
+    rolling_sharpe_evidence,
+    sharpe_standard_error,
+)
 
 HORIZON = 3
 MakeDesk = Callable[..., Any]
@@ -22,7 +27,18 @@ MakeDesk = Callable[..., Any]
 
 def values(metrics: DriftMetrics) -> tuple[object, ...]:
     """Return the fields with one kind of NaN, so that equal metrics compare equal."""
-    return tuple("NaN" if isinstance(v, float) and math.isnan(v) else v for v in astuple(metrics))
+    return comparable(astuple(metrics))
+
+
+def comparable(fields: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(
+        comparable(v)
+        if isinstance(v, tuple)
+        else "NaN"
+        if isinstance(v, float) and math.isnan(v)
+        else v
+        for v in fields
+    )
 
 
 def judged(desk: Any, first: int, last: int) -> list[DriftMetrics]:
@@ -63,7 +79,13 @@ def test_every_number_is_that_of_a_loop_in_pandas(make_desk: MakeDesk) -> None:
                 f"sharpe_{w}d": net.rolling(w).mean()[i] / net.rolling(w).std()[i] * 252**0.5
                 for w in (5, 20, 60)
             },
-            "sharpe_60d_se": sharpe_standard_error(year.to_numpy())
+            **{
+                f"sharpe_{w}d_se": sharpe_standard_error(stretch.to_numpy())
+                if (stretch := net[max(i - w + 1, 0) : i + 1]).notna().sum() == w
+                else np.nan
+                for w in (5, 20, 60)
+            },
+            "probabilistic_sharpe_60d": probabilistic_sharpe_ratio(year.to_numpy())
             if year.notna().sum() == 60
             else np.nan,
         }
@@ -187,6 +209,114 @@ def test_levels_follow_the_metrics(make_desk: MakeDesk) -> None:
     assert seen == {None, "warning", "critical"}
 
 
+def test_each_horizon_has_the_ic_of_the_newest_label_that_is_known(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=60)
+    desk.signals[40] = np.nan
+    desk.monitor = DriftMonitor(
+        desk.database, "momentum", horizon=HORIZON, min_names=4, ic_horizons=(10, 1)
+    )
+    desk.store_all(0, 60)
+    closes, signals = pd.DataFrame(desk.closes), pd.DataFrame(desk.signals)
+    expected = {
+        h: pd.Series(
+            [
+                signals.loc[i - h].corr(closes.loc[i] / closes.loc[i - h] - 1, method="spearman")
+                if i >= h
+                else np.nan
+                for i in range(60)
+            ]
+        )
+        for h in (1, 3, 10)
+    }
+    for i, metrics in enumerate(judged(desk, 0, 59)):
+        assert [found.horizon for found in metrics.ic_by_horizon] == [1, 3, 10]
+        for found in metrics.ic_by_horizon:
+            h = found.horizon
+            np.testing.assert_allclose(found.ic, expected[h][i], rtol=1e-9)
+            known = i >= h and i - h != 40
+            assert (found.session, found.names) == (
+                (desk.sessions[i - h], 7) if known else (None, 0)
+            )
+            month = expected[h][max(i - 19, 0) : i + 1]
+            full = month.notna().sum() == 20
+            error = newey_west_standard_error(month.to_numpy(), lag=h - 1) if full else np.nan
+            mean = month.mean() if full else np.nan
+            np.testing.assert_allclose(found.ic_20d_mean, mean, rtol=1e-9)
+            np.testing.assert_allclose(found.ic_20d_se, error, rtol=1e-9)
+        primary = metrics.ic_by_horizon[1]
+        assert comparable((primary.ic, primary.ic_20d_mean)) == comparable(
+            (metrics.ic, metrics.ic_20d_mean)
+        )
+
+
+def test_a_long_label_that_is_open_costs_no_short_horizon_its_newest_session(
+    make_desk: MakeDesk,
+) -> None:
+    desk = make_desk(count=30)
+    # Predictions begin on session 20, so that no label of 20 sessions has ended by session 29.
+    desk.signals[:20] = np.nan
+    desk.monitor = DriftMonitor(desk.database, "momentum", min_names=4, ic_horizons=(20,))
+    desk.store_all(0, 30)
+    short, long = judged(desk, 29, 29)[0].ic_by_horizon
+    assert (short.horizon, short.session) == (1, desk.sessions[28])
+    assert np.isfinite(short.ic)
+    assert (long.horizon, long.session, long.names) == (20, None, 0)
+    desk.monitor.run_daily(desk.sessions[29])
+    ((stored,),) = desk.database.fetch_all("SELECT ic_by_horizon FROM drift_metrics")
+    assert stored[0] == {
+        "horizon": 1,
+        "session": desk.sessions[28].isoformat(),
+        "names": 7,
+        "ic": short.ic,
+        "ic_20d_mean": None,
+        "ic_20d_se": None,
+    }
+    assert (stored[1]["horizon"], stored[1]["ic"]) == (20, None)
+
+
+def test_a_horizon_below_one_session_is_refused(make_desk: MakeDesk) -> None:
+    with pytest.raises(MonitoringError, match="a horizon of -2 sessions was asked for"):
+        DriftMonitor(make_desk().database, "momentum", ic_horizons=(-2,))
+
+
+def test_evidence_of_sharpe_ratios_is_that_of_each_window() -> None:
+    random = np.random.default_rng(8)
+    returns = random.standard_t(4, 90) / 100
+    returns[10], returns[20:25], returns[40] = np.nan, 0.001, np.inf
+    for window in (2, 5, 20):
+        found = rolling_sharpe_evidence(returns, window=window)
+        for end in range(90):
+            stretch = returns[end - window + 1 : end + 1] if end >= window - 1 else np.array([])
+            whole = len(stretch) == window and np.isfinite(stretch).all()
+            error = sharpe_standard_error(stretch) if whole else np.nan
+            chance = probabilistic_sharpe_ratio(stretch) if whole else np.nan
+            np.testing.assert_allclose(found.standard_error[end], error, rtol=1e-9)
+            np.testing.assert_allclose(found.probability[end], chance, rtol=1e-9)
+    with pytest.raises(ValueError, match="window is 1"):
+        rolling_sharpe_evidence(returns, window=1)
+    with pytest.raises(ValueError, match="one axis"):
+        rolling_sharpe_evidence([[0.1]], window=5)
+
+
+def test_the_psi_of_signals_is_stored_and_no_part_of_the_aggregate(make_desk: MakeDesk) -> None:
+    desk = make_desk(count=30)
+    desk.store_all(0, 30)
+    desk.database.execute(
+        "INSERT INTO prediction_drift (strategy_id, event_time, session, model_id, day_counts, "
+        "window_sessions, n_reference, n_current, psi) "
+        "VALUES ('momentum', %s, %s, %s, '{1}', 60, 1, 1, 7.5)",
+        [desk.calendar.close_time(desk.sessions[20]), desk.sessions[20], desk.model_id],
+    )
+    before, with_one = judged(desk, 19, 20)
+    assert math.isnan(before.prediction_psi)
+    assert with_one.prediction_psi == 7.5
+    assert with_one.psi == pytest.approx(desk.psi[20].mean())
+    assert with_one.psi_max < 7.5
+    desk.monitor.save_range([before, with_one])
+    stored = desk.database.fetch_all("SELECT prediction_psi FROM drift_metrics ORDER BY date")
+    assert stored == [(None,), (7.5,)]
+
+
 def test_storing_the_same_again_stores_nothing(make_desk: MakeDesk) -> None:
     desk = make_desk()
     desk.store_all(0, 90)
@@ -202,7 +332,7 @@ def test_a_number_that_changes_leaves_the_earlier_row_in_the_history(make_desk: 
     desk.store_all(0, 90)
     metrics = desk.monitor.calculate_metrics(desk.sessions[40])
     desk.monitor.save_metrics(metrics)
-    changed = replace(metrics, ic=metrics.ic + 0.01, psi_max=math.nan)
+    changed = replace(metrics, ic=metrics.ic + 0.01, psi_max=math.nan, prediction_psi=0.3)
     assert desk.monitor.save_metrics(changed) == MetricsWritten(1, 1)
     now = desk.database.fetch_all("SELECT ic, psi_max, recorded_at FROM drift_metrics")
     then = desk.database.fetch_all(

@@ -17,6 +17,7 @@ from scipy import stats
 from quant_mlops.statistics import (
     ReferenceProfile,
     bin_counts,
+    bin_counts_by_group,
     bin_counts_table,
     calculate_psi,
     categorical_psi,
@@ -201,6 +202,18 @@ def test_table_equals_one_feature_at_a_time(matrix: np.ndarray, rows: int) -> No
         assert counts[-1] == alone[-1]
         expected = population_stability_index(profile.counts, alone)
         assert index == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@given(SAMPLES, SAMPLES, st.integers(1, 7), st.integers(0, 1_000))
+def test_counts_by_group_are_those_of_each_group(
+    reference: np.ndarray, current: np.ndarray, groups: int, seed: int
+) -> None:
+    profile = reference_profile(reference)
+    group = np.random.default_rng(seed).integers(0, groups, len(current))
+    found = bin_counts_by_group(profile, current, group, groups=groups)
+    for nth in range(groups):
+        alone = bin_counts_one_by_one(profile.cuts, current[group == nth])
+        assert found[nth].tolist() == alone
 
 
 def test_windowed_counts_give_one_value_per_session() -> None:

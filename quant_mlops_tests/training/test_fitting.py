@@ -13,6 +13,7 @@ import pytest
 
 from quant_mlops.errors import TrainingError
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.statistics import reference_profile
 from quant_mlops.training.evaluation import EvaluationSettings, signal_metrics
 from quant_mlops.training.fitting import fit_model, load_model, training_key
 from quant_mlops.training.learners import LearnerConfig
@@ -70,6 +71,7 @@ def test_a_fitted_model_is_judged_as_it_will_be_loaded(
             profile.cuts, np.quantile(train.features[:, i], np.arange(1, 10) / 10)
         )
         assert profile.n == len(train.label)
+    assert trained.signal_profile == reference_profile(model.predict(train.features))
 
 
 def test_the_test_split_does_not_touch_the_weights(table: pa.Table) -> None:

@@ -1,0 +1,2 @@
+INSERT INTO signal_profiles (model_id, cuts, counts)
+VALUES (%s, %s, %s);

@@ -1,0 +1,1 @@
+SELECT cuts, counts FROM signal_profiles WHERE model_id = %s;
