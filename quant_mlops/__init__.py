@@ -12,6 +12,7 @@ _PUBLIC = {
     "FeatureStore": "quant_mlops.features",
     "ModelRegistry": "quant_mlops.registry",
     "Predictor": "quant_mlops.serving.predictor",
+    "daily_mlops_job": "quant_mlops.daily",
     "feature": "quant_mlops.features",
 }
 

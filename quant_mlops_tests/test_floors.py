@@ -27,6 +27,8 @@ ROOMS = [
     "serving",
     "drift",
     "alerts",
+    "daily_report",
+    "daily",
     "strategy",
     "strategy_checks",
     "demonstration",

@@ -15,7 +15,7 @@ import quant_mlops
 REPOSITORY = Path(__file__).resolve().parents[1]
 NAMES = (
     "AlertConfig", "Database", "DriftMonitor", "FeatureStore", "ModelRegistry", "Predictor",
-    "feature",
+    "daily_mlops_job", "feature",
 )  # fmt: skip
 
 
@@ -58,6 +58,9 @@ def test_signatures_are_those_that_users_rely_on() -> None:
     assert parameters(predictor.predict) == ["self", "entities", "as_of", "store"]
     assert parameters(monitor)[1:3] == ["strategy_id", "config"]
     assert parameters(monitor.run_daily) == ["self", "date"]
+    assert parameters(quant_mlops.daily_mlops_job)[:5] == [
+        "feature_store", "model_registry", "drift_monitor", "strategy_id", "date",
+    ]  # fmt: skip
 
 
 def test_importing_the_package_loads_neither_dagster_nor_pandas() -> None:

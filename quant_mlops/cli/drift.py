@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import track
 
+from quant_mlops.cli.feature_drift import feature
 from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.database.queries import query
@@ -26,6 +27,9 @@ COLUMNS = (
 @click.group(epilog="Example: quant-mlops drift show")
 def drift() -> None:
     """Judge sessions, and look at the verdicts."""
+
+
+drift.add_command(feature)
 
 
 @drift.command(epilog="Example: quant-mlops drift run --session 2022-06-30")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
-from typing import Any
-from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-from psycopg.types.json import Jsonb
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.drift.horizon_ics import ROLLING, HorizonIC, horizon_ics, rolling_mean
+from quant_mlops.drift.drift_metrics import DriftMetrics, MetricsWritten
+from quant_mlops.drift.horizon_ics import ROLLING, horizon_ics, rolling_mean
 from quant_mlops.drift.observations import (
     HorizonOutcomes,
     Outcomes,
@@ -32,79 +29,13 @@ from quant_mlops.statistics import (
     rolling_sharpe_evidence,
 )
 
+__all__ = ["DriftMetrics", "DriftMonitor", "MetricsWritten"]
+
 Sessions = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
-Day = date
 
 IC_AVERAGE, IC_AVERAGE_LEAST = 5, 3
 SHARPE_WINDOWS = (5, 20, 60)
-
-
-@dataclass(frozen=True)
-class DriftMetrics:
-    """The verdict on one session; NaN where a number cannot be computed.
-
-    Attributes
-    ----------
-    date : date
-        The session judged.
-    evaluation_time : datetime
-        Nothing known later counts.
-    ic_session : date or None
-        Newest session whose label was known: the one `ic` is about.
-    ic_by_horizon : tuple of HorizonIC
-        Shortest label first: each the IC of the newest session whose label of that length was
-        known.
-    psi, psi_max : float
-        Mean and largest PSI over the features.
-    prediction_psi : float
-        PSI of the live model's signals, which is no part of `psi`; NaN as well for a model that
-        was registered without a profile of its signals.
-    sharpe_5d_se, sharpe_20d_se, sharpe_60d_se : float
-        Standard errors of the Sharpe ratios.
-    probabilistic_sharpe_60d : float
-        Probability that the true Sharpe ratio behind the last 60 sessions is above zero.
-    ic_alert, psi_alert, sharpe_alert : str or None
-        How far each is beyond its thresholds: warning or critical.
-    no_data : bool
-        Prices, predictions or feature drift of the session are missing though a model was live,
-        or an IC or a return that an earlier prediction should have led to cannot be computed.
-    """
-
-    date: date
-    strategy_id: str
-    evaluation_time: datetime
-    model_id: UUID | None
-    ic_session: Day | None
-    ic_names: int
-    ic: float
-    ic_5d_avg: float
-    ic_20d_mean: float
-    ic_20d_se: float
-    ic_by_horizon: tuple[HorizonIC, ...]
-    psi: float
-    psi_max: float
-    psi_max_feature: str | None
-    prediction_psi: float
-    sharpe_5d: float
-    sharpe_5d_se: float
-    sharpe_20d: float
-    sharpe_20d_se: float
-    sharpe_60d: float
-    sharpe_60d_se: float
-    probabilistic_sharpe_60d: float
-    ic_alert: str | None
-    psi_alert: str | None
-    sharpe_alert: str | None
-    no_data: bool
-
-
-@dataclass(frozen=True)
-class MetricsWritten:
-    """Sessions judged, and those whose numbers were new or had changed."""
-
-    offered: int
-    stored: int
 
 
 class DriftMonitor:
@@ -267,7 +198,7 @@ class DriftMonitor:
 
     def save_range(self, metrics: list[DriftMetrics]) -> MetricsWritten:
         """Store metrics, all or none; see `save_metrics`."""
-        rows = [{name: _plain(getattr(m, name)) for name in _COLUMNS} for m in metrics]
+        rows = [m.row() for m in metrics]
         if not rows:
             return MetricsWritten(0, 0)
         with self.database.transaction() as connection, connection.cursor() as cursor:
@@ -308,13 +239,3 @@ class DriftMonitor:
 
     def _level(self, metric: Metric, values: dict[str, float]) -> str | None:
         return self.config.level(metric, values[metric])
-
-
-_COLUMNS = tuple(field.name for field in fields(DriftMetrics))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as the table holds it: what cannot be computed is NULL."""
-    if isinstance(value, tuple):
-        return Jsonb([ic.to_json() for ic in value])
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,212 @@
+"""The job of a day: judge a session, act on what it says, and decide whether to trade."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import numpy as np
+
+from quant_mlops.alerts.outbox import Alert, list_alerts
+from quant_mlops.alerts.response import respond
+from quant_mlops.alerts.states import PAUSED, StrategyState, current_state
+from quant_mlops.daily_report import DailyReport, ModelStatus
+from quant_mlops.database.queries import query
+from quant_mlops.drift.feature_drift import write_feature_drift
+from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor
+from quant_mlops.errors import MonitoringError, QuantMlopsError
+from quant_mlops.features.catalog import resolve_versions
+from quant_mlops.features.health import FeatureHealth, feature_health
+from quant_mlops.features.store import FeatureStore
+from quant_mlops.registry import ModelRegistry
+from quant_mlops.registry.reproduction import last_reproduction
+from quant_mlops.registry.training_runs import trained_until
+from quant_mlops.training.snapshot_files import find_snapshot
+
+TRADE, REDUCED, STOPPED, CHECK = "trade", "trade reduced", "paused", "check data"
+TOO_MANY_MISSING = 0.5
+
+
+def daily_mlops_job(
+    feature_store: FeatureStore,
+    model_registry: ModelRegistry,
+    drift_monitor: DriftMonitor,
+    strategy_id: str,
+    date: date | None = None,
+    *,
+    max_feature_age: int = 0,
+    cooldown_sessions: int = 20,
+) -> DailyReport:
+    """Judge a session, act on the rules that are met, and say whether to trade.
+
+    Nothing that became known after the session's evaluation counts. Run again, it stores nothing
+    twice and says the same. Feature drift is measured here only if no earlier step has done so.
+
+    Parameters
+    ----------
+    feature_store : FeatureStore
+    model_registry : ModelRegistry
+    drift_monitor : DriftMonitor
+        That of the strategy.
+    strategy_id : str
+    date : date, optional
+        Session to judge; by default the newest that can be judged, on a Monday morning Friday.
+    max_feature_age : int
+        Sessions that a feature may lag behind beyond its declared availability. Set to a year,
+        a feed that died passes for healthy.
+    cooldown_sessions : int
+        Sessions after a retraining during which no other is requested.
+
+    Raises
+    ------
+    MonitoringError
+        The monitor is another strategy's, or the session cannot be judged yet.
+    NotASessionError
+        The exchange was closed on that day.
+    """
+    database, calendar = drift_monitor.database, drift_monitor.calendar
+    if strategy_id != drift_monitor.strategy_id:
+        raise MonitoringError(
+            f"the job is about {strategy_id!r} and the monitor about "
+            f"{drift_monitor.strategy_id!r}; give the monitor of the strategy"
+        )
+    now = database.now()
+    session = date or calendar.session_of(now - drift_monitor.evaluation_lag)
+    judged_at = drift_monitor.evaluation_time(session)
+    if judged_at > now:
+        raise MonitoringError(
+            f"{session} can be judged from {judged_at:%Y-%m-%d %H:%M} UTC on; give an earlier "
+            f"session, or none for the newest that can be judged"
+        )
+    model = _model_status(model_registry, strategy_id, judged_at)
+    health = feature_health(
+        database,
+        calendar,
+        _features_of(model_registry, model),
+        session=session,
+        as_of=judged_at,
+    )
+    problems = _measure_drift(feature_store, model_registry, drift_monitor, session)
+    metrics = drift_monitor.run_daily(session)
+    respond(
+        database,
+        calendar,
+        strategy_id=strategy_id,
+        config=drift_monitor.config,
+        last=session,
+        evaluation_lag=drift_monitor.evaluation_lag,
+        cooldown_sessions=cooldown_sessions,
+    )
+    alerts = [
+        alert
+        for alert in list_alerts(database, strategy_id=strategy_id, limit=None)
+        if alert.opened_session <= session
+        and (alert.closed_session is None or alert.closed_session > session)
+    ]
+    state = current_state(database, strategy_id, at=judged_at)
+    problems += _problems(model, health, metrics, max_feature_age=max_feature_age)
+    decision, sentence = _decide(state, problems, alerts)
+    return DailyReport(
+        strategy_id=strategy_id,
+        date=session,
+        evaluation_time=judged_at,
+        model=model,
+        features=health,
+        metrics=metrics,
+        rules_met=tuple(alert for alert in alerts if alert.last_session >= session),
+        new_alerts=tuple(alert for alert in alerts if alert.opened_session == session),
+        open_alerts=tuple(alert for alert in alerts if alert.opened_session < session),
+        state=state,
+        problems=tuple(problems),
+        decision=decision,
+        sentence=sentence,
+    )
+
+
+def _model_status(registry: ModelRegistry, strategy_id: str, at: datetime) -> ModelStatus | None:
+    live = registry.live_model(strategy_id, at=at)
+    if live is None:
+        return None
+    model = registry.get_model_by_id(live.model_id)
+    reproduction = last_reproduction(registry, model)
+    return ModelStatus(
+        model_id=model.model_id,
+        label=model.label,
+        live_since=live.live_from,
+        trained_until=trained_until(registry.database, model.model_id),
+        reproduced=None if reproduction is None else reproduction.identical,
+        reproduced_at=None if reproduction is None else reproduction.recorded_at,
+    )
+
+
+def _features_of(registry: ModelRegistry, model: ModelStatus | None) -> dict[str, int]:
+    """Return the live model's features, or the newest version of every feature without one."""
+    if model is not None:
+        snapshot_id = registry.get_model_by_id(model.model_id).snapshot_id
+        if snapshot_id is not None:
+            return find_snapshot(registry.database, snapshot_id).feature_versions
+    return resolve_versions(registry.database, None)
+
+
+def _measure_drift(
+    store: FeatureStore, registry: ModelRegistry, monitor: DriftMonitor, session: date
+) -> list[str]:
+    """Measure the drift of a session that has none stored, and return why that failed."""
+    parameters = [monitor.strategy_id, session]
+    if monitor.database.fetch_one(query("select_drift_measured"), parameters) is not None:
+        return []
+    try:
+        write_feature_drift(
+            store,
+            registry,
+            monitor.calendar,
+            strategy_id=monitor.strategy_id,
+            sessions=np.array([session], dtype="datetime64[D]"),
+            window=monitor.psi_window,
+            evaluation_lag=monitor.evaluation_lag,
+            universe=monitor.universe,
+        )
+    except QuantMlopsError as error:
+        # A model that cannot be measured must not hide what the other numbers say.
+        return [f"feature drift was not measured: {error}"]
+    return []
+
+
+def _problems(
+    model: ModelStatus | None,
+    health: tuple[FeatureHealth, ...],
+    metrics: DriftMetrics,
+    *,
+    max_feature_age: int,
+) -> list[str]:
+    problems = []
+    if model is None:
+        problems.append("no model is live; promote one")
+    elif model.reproduced is False:
+        problems.append(f"{model.label} was not reproduced identically")
+    if metrics.no_data:
+        problems.append("prices, predictions, returns or feature drift of the session are missing")
+    for feature in health:
+        if feature.newest_event is None:
+            problems.append(f"no value of {feature.feature_name} is known")
+        elif feature.is_stale(max_age=max_feature_age):
+            problems.append(f"{feature.feature_name} is {feature.sessions_old} sessions old")
+        elif feature.missing_rate > TOO_MANY_MISSING:
+            problems.append(
+                f"{feature.feature_name} is missing for {feature.missing_rate:.0%} of "
+                f"{feature.entities} entities"
+            )
+    return problems
+
+
+def _decide(state: StrategyState, problems: list[str], alerts: list[Alert]) -> tuple[str, str]:
+    """Return the decision: a pause outranks bad data, and bad data a reduced position."""
+    if state.status == PAUSED:
+        return STOPPED, f"Do not trade until a person resumes the strategy: {state.reason}."
+    if problems:
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        return CHECK, f"Check the data before trading: {problems[0]}{more}."
+    if state.position_scale < 1:
+        return REDUCED, f"Trade at {state.position_scale:.0%} of the position: {state.reason}."
+    if alerts:
+        return TRADE, f"Trade; {len(alerts)} alerts are open and none of them limits the position."
+    return TRADE, "Trade; nothing is out of order."

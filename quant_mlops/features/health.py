@@ -1,0 +1,123 @@
+"""How old each feature's newest value is, in sessions, and how many entities lack it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+
+from quant_mlops.database import Database
+from quant_mlops.database.queries import query
+from quant_mlops.features.catalog import registered_features
+from quant_mlops.market.calendar import TradingCalendar
+
+# An entity without any value for so many sessions has left, and is missed no more.
+ALIVE_SESSIONS = 20
+
+
+@dataclass(frozen=True)
+class FeatureHealth:
+    """State of one feature as known at one instant.
+
+    Attributes
+    ----------
+    newest_event : datetime or None
+        What its newest value is about; None if none was known.
+    sessions_old : int or None
+        Sessions that have closed since: on a Monday morning the close of Friday is 0 old.
+    expected_age : int
+        Sessions that its declared availability lag explains.
+    entities : int
+        Entities that had a value of any of the features within 20 sessions.
+    missing_rate : float
+        Share of those without a value of this one about its newest session; NaN without any.
+    """
+
+    feature_name: str
+    feature_version: int
+    newest_event: datetime | None
+    sessions_old: int | None
+    expected_age: int
+    entities: int
+    missing_rate: float
+
+    def is_stale(self, *, max_age: int = 0) -> bool:
+        """Tell whether it is older, in sessions, than its lag and an allowance explain."""
+        return self.sessions_old is None or self.sessions_old > self.expected_age + max_age
+
+
+def feature_health(
+    database: Database,
+    calendar: TradingCalendar,
+    features: Mapping[str, int],
+    *,
+    session: date,
+    as_of: datetime,
+) -> tuple[FeatureHealth, ...]:
+    """Return the state of features, in their order, as it was known at an instant.
+
+    Parameters
+    ----------
+    database : Database
+    calendar : TradingCalendar
+    features : mapping of str to int
+        Version of each.
+    session : date
+        Newest session that is over; ages are counted up to it.
+    as_of : datetime
+        Aware. Values known only later do not count.
+    """
+    newest: dict[str, dict[str, tuple[datetime, bool]]] = defaultdict(dict)
+    for name, entity, event_time, valued in _known(database, features, as_of):
+        newest[name][entity] = (event_time, valued)
+    alive_since = calendar.close_time(calendar.previous(session, ALIVE_SESSIONS))
+    alive = {
+        entity
+        for entries in newest.values()
+        for entity, (event_time, _) in entries.items()
+        if event_time > alive_since
+    }
+    lags = {(f.feature_name, f.feature_version): f for f in registered_features(database)}
+    found = []
+    for name, version in features.items():
+        entries = newest[name]
+        last = max((event_time for event_time, _ in entries.values()), default=None)
+        definition = lags.get((name, version))
+        expected, missing = 0, np.nan
+        if definition is not None:
+            known = calendar.session_of(as_of - definition.availability_lag)
+            expected = max(calendar.sessions_between(known, session), 0)
+        if alive and last is not None:
+            about = calendar.session_of(last)
+            there = {
+                entity
+                for entity, (event_time, valued) in entries.items()
+                if valued and calendar.session_of(event_time) == about
+            }
+            missing = len(alive - there) / len(alive)
+        elif alive:
+            missing = 1.0
+        age = (
+            None if last is None else calendar.sessions_between(calendar.session_of(last), session)
+        )
+        found.append(FeatureHealth(name, version, last, age, expected, len(alive), missing))
+    return tuple(found)
+
+
+def _known(
+    database: Database, features: Mapping[str, int], as_of: datetime
+) -> list[tuple[str, str, datetime, bool]]:
+    entities = [entity for (entity,) in database.fetch_all(query("select_entities"))]
+    parameters = {
+        "names": list(features),
+        "versions": list(features.values()),
+        "entities": entities,
+        "as_of": as_of,
+    }
+    rows: list[tuple[str, str, datetime, bool]] = database.fetch_all(
+        query("select_feature_health"), parameters
+    )
+    return rows
