@@ -73,44 +73,32 @@ def test_openings_of_many_paths_are_those_of_each_by_itself(rule: Rule, flags: l
         assert np.flatnonzero(found[:, path]).tolist() == [e.opened for e in episodes]
 
 
-@pytest.mark.parametrize(
-    ("rule", "a_year", "delay"),
-    [
-        (EACH_RUN["ic_low"], 1.3, 22),
-        (EACH_RUN["ic_negative"], 5.1, 10),
-        (MONTH_NEGATIVE, 0.35, 22),
+# What is published, and how far off it may be beside the simulation's own error: half a unit of
+# its last digit, except for the 20-day mean of independent ICs. That was published as 0.33, and
+# is 0.37 to 0.38 a year under the convention that gives all the others.
+PUBLISHED = {
+    "independent": [
+        (EACH_RUN["ic_low"], 1.3, 0.05, 22),
+        (EACH_RUN["ic_negative"], 5.1, 0.05, 10),
+        (MONTH_NEGATIVE, 0.33, 0.05, 22),
     ],
-    ids=["IC < 0.02 x 5", "IC < 0 x 3", "20-day mean < 0 x 3"],
-)  # fmt: skip
-def test_independent_ics_give_the_published_rates(
-    independent: Simulated, rule: Rule, a_year: float, delay: float
-) -> None:
-    rate = error_rate(rule, independent)
-    # Published to two digits, from a simulation with an error of its own.
-    assert rate.false_alarms_a_year == pytest.approx(
-        a_year, abs=0.025 * a_year + 3 * rate.false_alarms_se
-    )
-    assert rate.delay_sessions == pytest.approx(delay, abs=1.5)
-    assert rate.detected > 0.99
+    "correlated": [
+        (EACH_RUN["ic_low"], 4.9, 0.05, 13),
+        (EACH_RUN["ic_negative"], 10.1, 0.05, 8),
+        (MONTH_NEGATIVE, 2.1, 0.05, 20),
+    ],
+}
 
 
-@pytest.mark.parametrize(
-    ("rule", "a_year", "delay"),
-    [
-        (EACH_RUN["ic_low"], 4.9, 13),
-        (EACH_RUN["ic_negative"], 10.1, 8),
-        (MONTH_NEGATIVE, 2.1, 20),
-    ],
-    ids=["IC < 0.02 x 5", "IC < 0 x 3", "20-day mean < 0 x 3"],
-)  # fmt: skip
-def test_correlated_ics_give_the_published_rates(
-    correlated: Simulated, rule: Rule, a_year: float, delay: float
-) -> None:
-    rate = error_rate(rule, correlated)
-    assert rate.false_alarms_a_year == pytest.approx(
-        a_year, abs=0.025 * a_year + 3 * rate.false_alarms_se
-    )
-    assert rate.delay_sessions == pytest.approx(delay, abs=2)
+@pytest.mark.parametrize("law", PUBLISHED)
+def test_normal_ics_give_the_published_rates(law: str, request: pytest.FixtureRequest) -> None:
+    for rule, a_year, rounding, delay in PUBLISHED[law]:
+        rate = error_rate(rule, request.getfixturevalue(law))
+        slack = rounding + 3 * rate.false_alarms_se
+        assert rate.false_alarms_a_year == pytest.approx(a_year, abs=slack), rule.name
+        # The published medians lie up to two sessions above these.
+        assert delay - 2 <= rate.delay_sessions <= delay + 1, rule.name
+        assert rate.detected > 0.99
 
 
 def test_runs_of_independent_ics_come_as_often_as_the_closed_form_says(
