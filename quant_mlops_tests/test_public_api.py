@@ -54,7 +54,7 @@ def test_signatures_are_those_that_users_rely_on() -> None:
         "self", "strategy_type", "metric_name", "dataset_type", "higher_is_better",
     ]  # fmt: skip
     predictor = quant_mlops.Predictor
-    assert parameters(predictor) == ["strategy_id", "store", "registry"]
+    assert parameters(predictor) == ["strategy_id", "store", "registry", "max_age"]
     assert parameters(predictor.predict) == ["self", "entities", "as_of", "store"]
     assert parameters(monitor)[1:3] == ["strategy_id", "config"]
     assert parameters(monitor.run_daily) == ["self", "date"]

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from psycopg.types.json import Jsonb
 
 from quant_mlops.alerts.onset import OnsetSettings
 from quant_mlops.alerts.outbox import Alert
@@ -26,6 +27,7 @@ ABSENT = (
     "model_id", "ic_session", "ic_names", "ic_5d_avg", "ic_20d_mean", "ic_20d_se", "psi_max",
     "psi_max_feature", "sharpe_20d", "sharpe_60d", "sharpe_60d_se", "ic_alert", "psi_alert",
     "sharpe_alert",
+    "prediction_psi", "sharpe_5d_se", "sharpe_20d_se", "probabilistic_sharpe_60d",
 )  # fmt: skip
 Judged = Callable[..., list[date]]
 Raised = Callable[..., dict[str, Alert]]
@@ -55,6 +57,7 @@ def judged(database: Database, calendar: TradingCalendar) -> Judged:
                 dict.fromkeys(ABSENT)
                 | {"evaluation_time": calendar.close_time(day) + LAG}
                 | {"date": day, "strategy_id": "momentum", "no_data": False}
+                | {"ic_by_horizon": Jsonb([])}
                 | healthy
                 | given
             )

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from quant_mlops.alerts.response import Response, read_history, respond
 from quant_mlops.alerts.retraining import finish_request, open_request
@@ -27,6 +28,7 @@ COLUMNS = (
     "evaluation_time", "model_id", "ic_session", "ic_names", "ic", "ic_5d_avg", "ic_20d_mean",
     "ic_20d_se", "psi", "psi_max", "psi_max_feature", "sharpe_5d", "sharpe_20d", "sharpe_60d",
     "sharpe_60d_se", "ic_alert", "psi_alert", "sharpe_alert",
+    "prediction_psi", "sharpe_5d_se", "sharpe_20d_se", "probabilistic_sharpe_60d",
 )  # fmt: skip
 Judge = Callable[..., None]
 Act = Callable[..., Response]
@@ -48,6 +50,7 @@ def judge(database: Database, calendar: TradingCalendar, days: list[date]) -> Ju
             dict.fromkeys(COLUMNS)
             | {"evaluation_time": calendar.close_time(day) + LAG}
             | {"date": day, "strategy_id": "mo'mentum", "no_data": no_data}
+            | {"ic_by_horizon": Jsonb([])}
             | HEALTHY
             | metrics
             for day in days[start : start + count]
