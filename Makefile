@@ -61,9 +61,10 @@ lint: $(VENV)/.installed-dev ## Check style, format and types
 	$(BIN)/python -m mypy
 
 .PHONY: bench
-bench: $(VENV)/.installed-bench ## Measure feature store and predictor beside what their tasks cost at the least
+bench: $(VENV)/.installed-bench ## Measure feature store, predictor and drift beside what their tasks cost at the least
 	@$(BIN)/python benchmarks/feature_store.py $(ARGS)
 	@$(BIN)/python benchmarks/predictor.py
+	@$(BIN)/python benchmarks/drift.py
 
 .PHONY: bench-demo
 bench-demo: $(INSTALLED) ## Time the demo's stages, first and repeated run; PRICES=file.csv as above

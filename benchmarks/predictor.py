@@ -54,7 +54,9 @@ def load(store: FeatureStore) -> None:
     store.database.execute("CHECKPOINT")
 
 
-def make_live(database: Database, registry: ModelRegistry) -> None:
+def make_live(
+    database: Database, registry: ModelRegistry, *, live_from: datetime | None = None
+) -> None:
     """Train trees on noise, which cost as much to ask as any others, and make them live."""
     names, snapshot_id = feature_names(), uuid4()
     database.execute(
@@ -95,7 +97,9 @@ def make_live(database: Database, registry: ModelRegistry) -> None:
     )  # fmt: skip
     for name, data in {**artifacts, CONFIG: recipe.to_bytes()}.items():
         registry.store_artifact(model_id, data, name)
-    registry.promote(STRATEGY, 1, STRATEGY, by="benchmark", reason="benchmark")
+    registry.promote(
+        STRATEGY, 1, STRATEGY, by="benchmark", reason="benchmark", effective_from=live_from
+    )
 
 
 def measure(database: Database, predictor: Predictor, count: int) -> Iterator[Measure]:
