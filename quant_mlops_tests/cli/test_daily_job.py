@@ -84,6 +84,21 @@ def test_a_session_that_was_run_is_reported_and_a_second_run_says_the_same(
     assert report.problems == ()
 
 
+def test_an_alert_that_has_ended_since_was_open_on_the_evenings_before(
+    work: StrategyContext,
+) -> None:
+    ended = work.database.fetch_one(
+        "SELECT alert_id, opened_session, closed_session FROM alerts "
+        "WHERE closed_session IS NOT NULL ORDER BY alert_id LIMIT 1"
+    )
+    assert ended is not None
+    alert_id, opened, closed = ended
+    assert alert_id in {alert.alert_id for alert in job(work, opened).new_alerts}
+    last_open = work.calendar.previous(closed)
+    assert alert_id in {alert.alert_id for alert in job(work, last_open).open_alerts}
+    assert alert_id not in {alert.alert_id for alert in job(work, closed).open_alerts}
+
+
 def test_what_no_step_has_stored_is_measured_by_the_job(
     work: StrategyContext, sessions: list[date]
 ) -> None:
@@ -235,12 +250,18 @@ def test_freshness_counts_sessions_and_missing_counts_entities(
         )
         return {f.feature_name: f for f in found}
 
+    # Known to be missing is missing.
+    database.execute(
+        "INSERT INTO feature_events (entity_key, feature_name, event_time, ingest_time, producer) "
+        "VALUES ('A', 'slow', %(at)s, %(at)s, 'test')",
+        {"at": calendar.close_time(date(2024, 1, 10)) + timedelta(hours=1)},
+    )
     # The morning after the holiday, Friday's close is the newest there can be.
     morning = health(friday, 88)
     ages = {name: f.sessions_old for name, f in morning.items()}
     assert ages == {"slow": 2, "fast": 0, "never": None}
     assert {n: f.missing_rate for n, f in morning.items()} == {
-        "slow": 0.0, "fast": 0.25, "never": 1.0,
+        "slow": 0.25, "fast": 0.25, "never": 1.0,
     }  # fmt: skip
     assert {f.entities for f in morning.values()} == {4}
     assert [f.is_stale() for f in morning.values()] == [True, False, True]
