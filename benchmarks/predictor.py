@@ -31,6 +31,8 @@ from quant_mlops.training.learners import Example, LearnerConfig, XgboostLearner
 from quant_mlops.training.recipe import CONFIG, Recipe
 from quant_mlops.training.splits import SplitSizes
 
+# In sessions: the values are years old, and what their age costs is to be a part of it.
+MAX_AGE = 10_000
 ENTITIES, SESSIONS, STRATEGY = 500, 250, "benchmark"
 ROUNDS = {1: 1_000, ENTITIES: 40}
 WARM_UP = 10
@@ -165,7 +167,7 @@ def main() -> None:
                 registry = ModelRegistry(database, artifacts=Path(folder) / "artifacts")
                 load(store)
                 make_live(database, registry)
-                with Predictor(STRATEGY, store, registry) as predictor:
+                with Predictor(STRATEGY, store, registry, max_age=MAX_AGE) as predictor:
                     for count in ROUNDS:
                         print(f"measuring {count} of {ENTITIES} entities", file=sys.stderr)
                         measures += measure(database, predictor, count)
