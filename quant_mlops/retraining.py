@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -85,9 +87,20 @@ def train_models(context: StrategyContext, snapshot: Snapshot) -> tuple[Register
     LookAheadError
         A feature orders the future as no honest feature does; nothing is trained.
     """
-    table = read_snapshot(snapshot)
+    strategy, table = context.strategy, read_snapshot(snapshot)
+
+    @cache
+    def check() -> None:
+        refuse_look_ahead(
+            training_rows(table, snapshot.feature_names),
+            snapshot.feature_names,
+            horizon=strategy.horizon,
+            min_names=strategy.portfolio.min_names,
+            limit=strategy.training.max_feature_ic,
+        )
+
     return tuple(
-        _train_one(context, snapshot, table, config) for config in context.strategy.learners
+        _train_one(context, snapshot, table, config, check=check) for config in strategy.learners
     )
 
 
@@ -184,7 +197,12 @@ def decide(
 
 
 def _train_one(
-    context: StrategyContext, snapshot: Snapshot, table: pa.Table, config: LearnerConfig
+    context: StrategyContext,
+    snapshot: Snapshot,
+    table: pa.Table,
+    config: LearnerConfig,
+    *,
+    check: Callable[[], None],
 ) -> RegisteredModel:
     strategy = context.strategy
     recipe = Recipe(
@@ -215,13 +233,7 @@ def _train_one(
             found = completed_model(context.database, key)
             if found is None:
                 # Inside, so that what was refused is among the runs that failed.
-                refuse_look_ahead(
-                    training_rows(table, recipe.features),
-                    recipe.features,
-                    horizon=strategy.horizon,
-                    min_names=strategy.portfolio.min_names,
-                    limit=strategy.training.max_feature_ic,
-                )
+                check()
                 found = _register(context, snapshot, fit_model(table, recipe), run_id)
     model = context.registry.get_model_by_id(found)
     return RegisteredModel(model, context.registry.get_metrics(found), trained_now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from quant_mlops.features.catalog import registered_features
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.registry.lineage import Lineage
+from quant_mlops.registry.metrics import first_metric_difference
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.registry import ModelRegistry
 from quant_mlops.training.code_version import code_version, has_commit
@@ -72,11 +72,10 @@ def reproducibility_checklist(
         recipe, problem = read_recipe(registry.load_artifact(model.model_id, CONFIG)), ""
     except QuantMlopsError as error:
         recipe, problem = None, str(error)
-    data = _training_data(store, snapshot)
     return [
         _code(lineage, recipe),
         _features(store, snapshot, {(d.name, d.version): d.logic_hash for d in definitions}),
-        data,
+        _training_data(store, snapshot),
         _parameters(lineage, recipe, problem),
         _weights(registry, lineage),
         _metrics(registry, model, snapshot, recipe),
@@ -205,14 +204,9 @@ def _metrics(
         judged = judge_model(table, recipe, load_model(recipe, artifacts))
     except QuantMlopsError as error:
         return CheckedItem(item, FAILED, str(error))
-    registered = registry.get_metrics(model.model_id)
-    compared = 0
-    for dataset, metrics in judged.items():
-        for name, value in metrics.items():
-            before = registered.get(f"{name}_{dataset}", math.nan)
-            compared += 1
-            if before != value and not (math.isnan(before) and math.isnan(value)):
-                return CheckedItem(
-                    item, FAILED, f"{name}_{dataset} was registered as {before!r} and is {value!r}"
-                )
+    difference = first_metric_difference(registry.get_metrics(model.model_id), judged)
+    if difference is not None:
+        name, before, value = difference
+        return CheckedItem(item, FAILED, f"{name} was registered as {before!r} and is {value!r}")
+    compared = sum(map(len, judged.values()))
     return CheckedItem(item, PROVEN, f"{compared} metrics computed again, each the same number")

@@ -94,6 +94,26 @@ def get_best_model(
     return ModelWithMetrics(best, newest_metrics(database, [best.model_id])[best.model_id])
 
 
+def first_metric_difference(
+    registered: Mapping[str, float], found: Mapping[str, Mapping[str, float]]
+) -> tuple[str, float, float] | None:
+    """Return the first metric that has another value now, with both values; None if none has.
+
+    Parameters
+    ----------
+    registered : mapping of str to float
+        As `newest_metrics` gives them, such as `ic_mean_test`; what is undefined is absent.
+    found : mapping of str to mapping
+        By data set, then by metric; NaN where undefined.
+    """
+    for dataset, metrics in found.items():
+        for name, value in metrics.items():
+            before = registered.get(f"{name}_{dataset}", math.nan)
+            if before != value and not (math.isnan(before) and math.isnan(value)):
+                return f"{name}_{dataset}", before, value
+    return None
+
+
 def refuse_unknown_dataset(dataset_type: str) -> None:
     """Raise RegistryError for a data set that no evaluation is stored for."""
     if dataset_type not in DATASET_TYPES:

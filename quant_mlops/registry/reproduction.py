@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ from psycopg.types.json import Jsonb
 from quant_mlops.database.queries import query
 from quant_mlops.errors import QuantMlopsError, RegistryError
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.registry.metrics import first_metric_difference
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.registry import ModelRegistry
 from quant_mlops.training.code_version import code_version, library_versions
@@ -180,14 +180,11 @@ def _predictions(
 
 
 def _metrics(registered: dict[str, float], again: RefittedModel) -> PartVerdict:
-    compared = 0
-    for dataset, metrics in again.metrics.items():
-        for name, value in metrics.items():
-            key = f"{name}_{dataset}"
-            before = registered.get(key, math.nan)
-            compared += 1
-            if before != value and not (math.isnan(before) and math.isnan(value)):
-                return PartVerdict("metrics", False, f"{key}: registered {before!r}, now {value!r}")
+    difference = first_metric_difference(registered, again.metrics)
+    if difference is not None:
+        key, before, value = difference
+        return PartVerdict("metrics", False, f"{key}: registered {before!r}, now {value!r}")
+    compared = sum(map(len, again.metrics.values()))
     return PartVerdict("metrics", True, f"the same values of {compared}")
 
 

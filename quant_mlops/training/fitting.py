@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from quant_mlops.statistics import ReferenceProfile, reference_profile
 from quant_mlops.training.evaluation import backtest_metrics, signal_metrics
-from quant_mlops.training.learners import Example, FittedModel, learner_named
+from quant_mlops.training.learners import FittedModel, learner_named
 from quant_mlops.training.matrices import TrainingRows, training_rows
 from quant_mlops.training.out_of_sample import walk_forward_metrics
 from quant_mlops.training.recipe import CONFIG, Recipe
@@ -74,12 +74,12 @@ def fit_model(table: pa.Table, recipe: Recipe) -> TrainedModel:
     rows, splits = _split(table, recipe)
     train, val = rows.within(splits.train), rows.within(splits.val)
     learner = learner_named(recipe.learner.name)
-    model = learner.fit(_example(train), _example(val), recipe.learner)
+    model = learner.fit(train.example(), val.example(), recipe.learner)
     artifacts = model.to_artifacts()
     recipe = replace(recipe, artifacts=tuple(artifacts))
     # What is judged is what was written: the model as it will be loaded.
     written = learner.load(artifacts)
-    metrics = judge_model(table, recipe, written)
+    metrics = _judge(rows, splits, recipe, written)
     if recipe.folds is not None:
         metrics["backtest"] |= walk_forward_metrics(
             table,
@@ -103,7 +103,12 @@ def fit_model(table: pa.Table, recipe: Recipe) -> TrainedModel:
 
 def judge_model(table: pa.Table, recipe: Recipe, model: FittedModel) -> dict[str, dict[str, float]]:
     """Return the metrics of a fitted model on the splits of its training set, by data set."""
-    rows, splits = _split(table, recipe)
+    return _judge(*_split(table, recipe), recipe, model)
+
+
+def _judge(
+    rows: TrainingRows, splits: Splits, recipe: Recipe, model: FittedModel
+) -> dict[str, dict[str, float]]:
     metrics = {}
     for name, sessions in splits.named().items():
         part = rows.within(sessions)
@@ -123,7 +128,3 @@ def _split(table: pa.Table, recipe: Recipe) -> tuple[TrainingRows, Splits]:
     rows = training_rows(table, recipe.features)
     splits = split_sessions(rows.sessions, recipe.sizes, horizon=recipe.evaluation.horizon)
     return rows, splits
-
-
-def _example(rows: TrainingRows) -> Example:
-    return Example(rows.features, rows.excess_label())

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from quant_mlops.training.learners import Example
+
 Floats = npt.NDArray[np.float64]
 Sessions = npt.NDArray[np.datetime64]
 
@@ -56,6 +58,10 @@ class TrainingRows:
         matrix = np.full((len(self.sessions), len(self.entities)), np.nan)
         matrix[np.searchsorted(self.sessions, self.session), self.entity] = values
         return matrix
+
+    def example(self) -> Example:
+        """Return what a learner fits: the features, and the label in excess of its session's."""
+        return Example(self.features, self.excess_label())
 
     def excess_label(self) -> Floats:
         """Return the label minus the mean of its session: what a long-short book can earn."""

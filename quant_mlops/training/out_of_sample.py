@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from quant_mlops.training.evaluation import EvaluationSettings, backtest_metrics, signal_metrics
-from quant_mlops.training.learners import Example, LearnerConfig, learner_named
-from quant_mlops.training.matrices import TrainingRows, training_rows
+from quant_mlops.training.learners import LearnerConfig, learner_named
+from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.walk_forward import WalkForwardSizes, walk_forward
 
 PREFIX = "walk_forward_"
@@ -53,7 +53,7 @@ def walk_forward_metrics(
     signals, tested = np.zeros(len(rows.label)), np.zeros(len(rows.label), dtype=np.bool_)
     for fold in walk_forward(rows.sessions, sizes, horizon=evaluation.horizon):
         train, val, test = (rows.within(part) for part in fold.named().values())
-        model = learner_named(config.name).fit(_example(train), _example(val), config)
+        model = learner_named(config.name).fit(train.example(), val.example(), config)
         predicted = model.predict(test.features)
         there = np.isin(rows.session, fold.test)
         # Fits differ in level as well as in order, and a level is not an opinion about a name.
@@ -65,7 +65,3 @@ def walk_forward_metrics(
         **backtest_metrics(stretch, signals[tested], evaluation),
     }
     return {f"{PREFIX}{name}": value for name, value in found.items()}
-
-
-def _example(rows: TrainingRows) -> Example:
-    return Example(rows.features, rows.excess_label())
