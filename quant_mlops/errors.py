@@ -2,6 +2,8 @@
 
 QuantMlopsError
 |__SettingsError                 a setting is missing, unknown or contradicts another
+|__StorageError                  a training set or an artifact cannot be kept or fetched there
+|  |__MissingFileError           there is nothing at a location
 |__DatabaseError
 |  |__ServerUnavailableError     the database cannot be started or reached
 |  |__MigrationError             the schema cannot be brought to this version
@@ -43,6 +45,14 @@ class QuantMlopsError(Exception):
 
 class SettingsError(QuantMlopsError):
     """A setting is missing, unknown or contradicts another."""
+
+
+class StorageError(QuantMlopsError):
+    """A folder of training sets or artifacts cannot be read or written."""
+
+
+class MissingFileError(StorageError):
+    """There is nothing at a location."""
 
 
 class DatabaseError(QuantMlopsError):

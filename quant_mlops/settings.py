@@ -6,12 +6,13 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from quant_mlops.errors import SettingsError
+from quant_mlops.errors import SettingsError, StorageError
+from quant_mlops.storage import folder_uri, is_uri
 
 PREFIX = "QUANT_MLOPS_"
 TOML_FILE = "quant_mlops.toml"
@@ -46,6 +47,12 @@ class Settings(BaseModel):
     dagster_pg_url : SecretStr or None
         Dagster's own storage, as an SQLAlchemy URL; None makes a database of its own
         beside ours on the same server.
+    snapshots, artifacts : str or None
+        Folder of training sets, and of model files, as a path or an fsspec URI; None means a
+        folder of the home.
+    executor : {"in_process", "multiprocess"}
+        Where the steps of a run take place: one after another in the process of the run, or each
+        in a process of its own, those that do not wait for each other at once.
     strategies : Path or None
         Folder of strategy files (TOML); None means the ones bundled with the package.
     webhook_url : SecretStr or None
@@ -63,6 +70,9 @@ class Settings(BaseModel):
     home: Path = Path(".quant_mlops")
     database_url: SecretStr | None = None
     dagster_pg_url: SecretStr | None = None
+    snapshots: str | None = None
+    artifacts: str | None = None
+    executor: Literal["in_process", "multiprocess"] = "in_process"
     strategies: Path | None = None
     webhook_url: SecretStr | None = None
     alert_attempts: int = Field(default=30, gt=0, le=1000)
@@ -86,20 +96,31 @@ class Settings(BaseModel):
             )
         return url
 
+    @field_validator("snapshots", "artifacts")
+    @classmethod
+    def _is_a_folder(cls, location: str | None) -> str | None:
+        """Refuse a URI that is none of a folder, or that holds a password."""
+        if location is not None and is_uri(location):
+            try:
+                return folder_uri(location)
+            except StorageError as error:
+                raise ValueError(str(error)) from None
+        return location
+
     @property
     def postgres_folder(self) -> Path:
         """Where the embedded server would keep its data if the folder is fit for it."""
         return self.home / "postgres"
 
     @property
-    def snapshots_folder(self) -> Path:
-        """Immutable training sets, one folder each."""
-        return self.home / "snapshots"
+    def snapshots_folder(self) -> str:
+        """Immutable training sets, one folder each; a path or a URI."""
+        return self.snapshots or str(self.home / "snapshots")
 
     @property
-    def artifacts_folder(self) -> Path:
-        """Model files under their SHA-256 digest."""
-        return self.home / "artifacts"
+    def artifacts_folder(self) -> str:
+        """Model files under their SHA-256 digest; a path or a URI."""
+        return self.artifacts or str(self.home / "artifacts")
 
     @property
     def reports_folder(self) -> Path:
@@ -137,11 +158,15 @@ def load_settings(folder: Path | None = None, **overrides: Any) -> Settings:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_what_is_wrong(error)) from None
-    places = {
+    places: dict[str, Path | str] = {
         name: folder / place.expanduser()
         for name, place in (("home", settings.home), ("strategies", settings.strategies))
         if place is not None
     }
+    for name in ("snapshots", "artifacts"):
+        location = getattr(settings, name)
+        if location is not None and not is_uri(location):
+            places[name] = str(folder / Path(location).expanduser())
     return settings.model_copy(update=places)
 
 

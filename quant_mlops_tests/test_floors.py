@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "quant_mlops"
 # A room may import the rooms to its left, and itself.
 ROOMS = [
     "errors",
+    "storage",
     "settings",
     "instants",
     "database",
@@ -47,7 +48,13 @@ ROOMS = [
 GROUND = ["errors", "settings", "instants", "database", "market", "statistics"]
 BESIDE = {"market": {"statistics"}, "statistics": {"market"}}
 # What a room may import where the order alone does not say it.
-ONLY = {"errors": [], "instants": [], "settings": ["errors"], "reports": GROUND}
+ONLY = {
+    "errors": [],
+    "instants": [],
+    "storage": ["errors"],
+    "settings": ["errors", "storage"],
+    "reports": GROUND,
+}
 # A report reads tables, and is called from floor 3 on.
 REPORTS_FROM = ROOMS.index("strategy")
 DAGSTER_ROOMS = {"orchestration", "definitions", "cli", "__main__"}

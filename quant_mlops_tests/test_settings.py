@@ -93,6 +93,46 @@ def test_relative_paths_are_relative_to_the_folder_of_the_files(
     assert settings.strategies == tmp_path / "mine"
 
 
+def test_training_sets_and_artifacts_are_in_the_home_or_where_they_are_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / ".quant_mlops"
+    settings = load_settings(tmp_path)
+    assert settings.snapshots_folder == str(inside / "snapshots")
+    assert settings.artifacts_folder == str(inside / "artifacts")
+    write(tmp_path, toml='snapshots = "data/sets"\nartifacts = "~/models"')
+    settings = load_settings(tmp_path)
+    assert settings.snapshots_folder == str(tmp_path / "data" / "sets")
+    assert settings.artifacts_folder == str(Path("~/models").expanduser())
+    monkeypatch.setenv("QUANT_MLOPS_SNAPSHOTS", "s3://bucket/sets/")
+    assert load_settings(tmp_path).snapshots_folder == "s3://bucket/sets"
+
+
+@pytest.mark.parametrize("name", ["SNAPSHOTS", "ARTIFACTS"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (f"sftp://ann:{SECRET}@host/x", "holds a password or a query"),
+        ("file://x", "is no URI of a folder"),
+    ],
+)
+def test_a_location_with_credentials_or_without_a_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(f"QUANT_MLOPS_{name}", value)
+    with pytest.raises(SettingsError, match=rf"QUANT_MLOPS_{name} .* not valid: .*{message}") as e:
+        load_settings(tmp_path)
+    assert SECRET not in str(e.value)
+
+
+def test_an_executor_that_there_is_not_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_EXECUTOR", "threads")
+    with pytest.raises(SettingsError, match=r"QUANT_MLOPS_EXECUTOR .* 'in_process' or 'multiproc"):
+        load_settings(tmp_path)
+
+
 def test_the_home_of_the_user_is_expanded(tmp_path: Path) -> None:
     write(tmp_path, toml='home = "~/quant"')
     assert load_settings(tmp_path).home == Path("~/quant").expanduser()

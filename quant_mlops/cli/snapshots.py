@@ -19,6 +19,7 @@ from quant_mlops.training.snapshot_files import (
     Snapshot,
     check_file,
     list_snapshots,
+    verified_data,
 )
 from quant_mlops.training.snapshot_verification import revisions_since, verify_snapshot
 
@@ -123,14 +124,14 @@ def diff(key: UUID | str, other: UUID | str | None, cells: int, as_json: bool) -
     """
     with open_workspace() as (_, access):
         found = find_by_key(access.database, key)
-        check_file(found)
         if other is None:
+            check_file(found)
             store = FeatureStore(access.database)
             found_diff = revisions_since(store, found, now=access.database.now(), cells=cells)
         else:
             second = find_by_key(access.database, other)
-            check_file(second)
-            found_diff = diff_files(found.data_file, second.data_file, cells=cells)
+            with verified_data(found) as before, verified_data(second) as after:
+                found_diff = diff_files(before, after, cells=cells)
     names = ("snapshot", "today" if other is None else "other")
     emit(
         {"identical": found_diff.identical, "cells_changed": found_diff.cells_changed}

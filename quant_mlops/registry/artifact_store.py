@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from uuid import uuid4
+from pathlib import PurePosixPath
 
-import fsspec
-
-from quant_mlops.errors import ArtifactError, ChecksumMismatchError
+from quant_mlops.errors import ArtifactError, ChecksumMismatchError, StorageError
 from quant_mlops.registry.artifact_formats import refuse_unsafe
-
-# There an object appears whole or not at all, and what is called a move is a copy.
-WHOLE_OBJECTS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss"})
+from quant_mlops.storage import folder_uri, place, read_bytes, write_bytes
 
 
 @dataclass(frozen=True)
@@ -56,21 +49,20 @@ class ArtifactStore:
             not allowed.
         ChecksumMismatchError
             What was written reads back as something else; both digests are named.
+        StorageError
+            It cannot be written there.
         """
         checksum = hashlib.sha256(data).hexdigest()
         if checksum not in self.allowed:
             refuse_unsafe(suffix, data)
-        uri = f"{self._base()}/{checksum[:2]}/{checksum}{suffix}"
+        uri = f"{folder_uri(self.root)}/{checksum[:2]}/{checksum}{suffix}"
         if not _holds(uri, data):
-            if uri.startswith("file://"):
-                _write_file(Path(uri.removeprefix("file://")), data)
-            else:
-                _write_uri(uri, data)
-            found = hashlib.sha256(read_uri(uri)).hexdigest()
+            write_bytes(uri, data)
+            found = hashlib.sha256(read_artifact(uri)).hexdigest()
             if found != checksum:
                 raise ChecksumMismatchError(
-                    f"the artifact at {uri} was written with SHA-256 {checksum} and reads back "
-                    f"with {found}; check the storage and store it again"
+                    f"the artifact at {place(uri)} was written with SHA-256 {checksum} and reads "
+                    f"back with {found}; check the storage and store it again"
                 )
         return StoredFile(uri, checksum, len(data))
 
@@ -86,75 +78,35 @@ class ArtifactStore:
         ArtifactError
             There is nothing to read.
         """
-        data = read_uri(uri)
+        data = read_artifact(uri)
         found = hashlib.sha256(data).hexdigest()
         if found != checksum:
             raise ChecksumMismatchError(
-                f"the artifact at {uri} has SHA-256 {found} and was registered with {checksum}; "
-                f"it was changed after registration: restore it from a backup, or train again"
+                f"the artifact at {place(uri)} has SHA-256 {found} and was registered with "
+                f"{checksum}; it was changed after registration: restore it from a backup, or "
+                f"train again"
             )
         if checksum not in self.allowed:
             refuse_unsafe(PurePosixPath(uri).suffix, data)
         return data
 
-    def _base(self) -> str:
-        if is_uri(self.root):
-            return self.root.rstrip("/")
-        return f"file://{Path(self.root).absolute()}"
 
+def read_artifact(uri: str) -> bytes:
+    """Return the bytes of an artifact at a URI, as they are.
 
-def is_uri(location: str) -> bool:
-    """Tell a URI from a path; a colon alone is a part of many a file name."""
-    return "://" in location
-
-
-def read_uri(uri: str) -> bytes:
-    """Return the bytes at a URI; what follows `file://` is a path, taken letter by letter."""
+    Raises
+    ------
+    ArtifactError
+        There is nothing to read.
+    """
     try:
-        if uri.startswith("file://"):
-            return Path(uri.removeprefix("file://")).read_bytes()
-        with fsspec.open(uri, "rb") as file:
-            return bytes(file.read())
-    except (OSError, ValueError, ImportError) as error:
-        raise ArtifactError(
-            f"the artifact at {uri} cannot be read: {error}; restore the file or correct the path"
-        ) from error
+        return read_bytes(uri)
+    except StorageError as error:
+        raise ArtifactError(f"the artifact cannot be read: {error}") from error
 
 
 def _holds(uri: str, data: bytes) -> bool:
     try:
-        return read_uri(uri) == data
-    except ArtifactError:
+        return read_bytes(uri) == data
+    except StorageError:
         return False
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o444)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _write_uri(uri: str, data: bytes) -> None:
-    """Write under another name and move, so that a name of a digest never holds a part."""
-    filesystem, path = fsspec.core.url_to_fs(uri)
-    protocols = filesystem.protocol
-    if not WHOLE_OBJECTS.isdisjoint([protocols] if isinstance(protocols, str) else protocols):
-        filesystem.pipe_file(path, data)
-        return
-    folder = path.rpartition("/")[0]
-    filesystem.makedirs(folder, exist_ok=True)
-    temporary = f"{folder}/.writing-{uuid4().hex}"
-    try:
-        filesystem.pipe_file(temporary, data)
-        filesystem.mv(temporary, path)
-    finally:
-        if filesystem.exists(temporary):
-            filesystem.rm_file(temporary)

@@ -11,9 +11,10 @@ from psycopg.rows import TupleRow
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.errors import ArtifactError
-from quant_mlops.registry.artifact_store import ArtifactStore, is_uri, read_uri
+from quant_mlops.registry.artifact_store import ArtifactStore, read_artifact
 from quant_mlops.registry.records import Artifact
 from quant_mlops.registry.versions import unknown_model
+from quant_mlops.storage import is_uri
 
 
 def read_artifact_file(path: str | Path) -> tuple[str, bytes]:
@@ -32,7 +33,7 @@ def read_artifact_file(path: str | Path) -> tuple[str, bytes]:
     text = str(path)
     if not is_uri(text) and not Path(text).is_file():
         raise ArtifactError(f"there is no file at {text}; write it before it is logged")
-    data = read_uri(text) if is_uri(text) else Path(text).read_bytes()
+    data = read_artifact(text) if is_uri(text) else Path(text).read_bytes()
     return PurePosixPath(text).name, data
 
 

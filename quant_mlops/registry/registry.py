@@ -43,6 +43,7 @@ from quant_mlops.registry.versions import (
     list_models,
     register_model,
 )
+from quant_mlops.storage import folder_uri
 
 DEFAULT_ARTIFACTS = ".quant_mlops/artifacts"
 
@@ -69,7 +70,7 @@ class ModelRegistry:
         allowed_digests: Collection[str] = (),
     ) -> None:
         self.database = dsn if isinstance(dsn, Database) else Database(dsn)
-        self.artifacts = ArtifactStore(str(artifacts), frozenset(allowed_digests))
+        self.artifacts = ArtifactStore(folder_uri(artifacts), frozenset(allowed_digests))
 
     def register_model(
         self,

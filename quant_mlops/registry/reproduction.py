@@ -12,7 +12,12 @@ import pyarrow.parquet as pq
 from psycopg.types.json import Jsonb
 
 from quant_mlops.database.queries import query
-from quant_mlops.errors import QuantMlopsError, RegistryError
+from quant_mlops.errors import (
+    QuantMlopsError,
+    RegistryError,
+    SnapshotTamperedError,
+    StorageError,
+)
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.registry.metrics import first_metric_difference
 from quant_mlops.registry.records import ModelInfo
@@ -24,7 +29,7 @@ from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.recipe import CONFIG, Recipe, read_recipe
 from quant_mlops.training.refit import RefittedModel, refit_in_clean_process
 from quant_mlops.training.snapshot_diff import diff_files
-from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
+from quant_mlops.training.snapshot_files import Snapshot, find_snapshot, local_data
 from quant_mlops.training.snapshot_parquet import WrittenTable
 from quant_mlops.training.snapshot_verification import rebuilt
 
@@ -119,8 +124,9 @@ def _data(snapshot: Snapshot, found: WrittenTable) -> PartVerdict:
         return PartVerdict("data", True, f"fingerprint {found.fingerprint}")
     text = f"fingerprint {found.fingerprint}, registered {snapshot.fingerprint}"
     try:
-        difference = diff_files(snapshot.data_file, found.path, cells=1)
-    except (OSError, ValueError):
+        with local_data(snapshot) as path:
+            difference = diff_files(path, found.path, cells=1)
+    except (OSError, ValueError, SnapshotTamperedError, StorageError):
         return PartVerdict("data", False, f"{text}; the snapshot's file cannot be read")
     first = difference.cells[0] if difference.cells else None
     if first is not None:

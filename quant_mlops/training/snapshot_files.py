@@ -1,9 +1,11 @@
-"""Snapshots in the table and on disk: found, checked and read."""
+"""Snapshots in the table and in their folder: found, checked and read."""
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -14,7 +16,8 @@ import pyarrow.parquet as pq
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.errors import SnapshotTamperedError, TrainingError
+from quant_mlops.errors import MissingFileError, SnapshotTamperedError, TrainingError
+from quant_mlops.storage import LOCAL, local_copy, local_path, place, read_bytes
 from quant_mlops.training.snapshot import meaning
 from quant_mlops.training.snapshot_parquet import file_digest, file_fingerprint
 
@@ -25,7 +28,7 @@ FEWEST_DIGITS = 8
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A row of `training_snapshots`: a training set that is on disk and never changes."""
+    """A row of `training_snapshots`: a training set that is stored and never changes."""
 
     snapshot_id: uuid.UUID
     strategy_id: str
@@ -47,13 +50,23 @@ class Snapshot:
 
     @property
     def folder(self) -> Path:
-        """Folder of the Parquet file and its manifest."""
-        return Path(self.uri.removeprefix("file://"))
+        """Folder of the Parquet file and its manifest; StorageError if it is elsewhere."""
+        return local_path(self.uri)
 
     @property
     def data_file(self) -> Path:
-        """Parquet file of its rows."""
+        """Parquet file of its rows; StorageError if it is elsewhere."""
         return self.folder / DATA_FILE
+
+    @property
+    def data_uri(self) -> str:
+        """URI of the Parquet file."""
+        return f"{self.uri}/{data_name(self.uri, self.file_sha256)}"
+
+    @property
+    def manifest_uri(self) -> str:
+        """URI of the manifest."""
+        return f"{self.uri}/{MANIFEST_FILE}"
 
     @property
     def feature_versions(self) -> dict[str, int]:
@@ -71,6 +84,15 @@ class Snapshot:
     def feature_names(self) -> list[str]:
         """Features in the order of the columns."""
         return list(self.feature_versions)
+
+
+def data_name(uri: str, file_sha256: str) -> str:
+    """Return the name of the Parquet file in a snapshot's folder.
+
+    A folder on this machine comes into being as a whole. Elsewhere two writers of one content may
+    meet, whose libraries write other bytes of it; neither is in the other's way under its digest.
+    """
+    return DATA_FILE if uri.startswith(LOCAL) else f"{file_sha256}.parquet"
 
 
 def find_snapshot(database: Database, snapshot_id: uuid.UUID) -> Snapshot:
@@ -127,11 +149,11 @@ def read_snapshot(snapshot: Snapshot) -> pa.Table:
 
     Raises
     ------
-    SnapshotTamperedError
+    SnapshotTamperedError, StorageError
         As `check_file`.
     """
-    check_file(snapshot)
-    return pq.read_table(snapshot.data_file)
+    with verified_data(snapshot) as path:
+        return pq.read_table(path)
 
 
 def check_file(snapshot: Snapshot) -> None:
@@ -142,29 +164,59 @@ def check_file(snapshot: Snapshot) -> None:
     SnapshotTamperedError
         The file is gone, its bytes differ from those written, its content does not have the
         fingerprint, or the manifest beside it says something else than the table.
+    StorageError
+        The folder cannot be reached, which says nothing of the file.
     """
-    path = snapshot.data_file
-    if not path.is_file():
-        raise SnapshotTamperedError(
-            f"snapshot {snapshot.snapshot_id} should be at {path} and is not; restore the file"
-        )
-    found = file_digest(path)
-    if found != snapshot.file_sha256:
-        raise SnapshotTamperedError(
-            f"{path} was tampered with: it has SHA-256 {found} and was written with "
-            f"{snapshot.file_sha256}; restore the file from a backup"
-        )
-    content = file_fingerprint(path, snapshot.meaning)
-    if content != snapshot.fingerprint:
-        raise SnapshotTamperedError(
-            f"the content of {path} has fingerprint {content} and snapshot "
-            f"{snapshot.snapshot_id} has {snapshot.fingerprint}; restore the file from a backup"
-        )
-    _check_manifest(snapshot)
+    with verified_data(snapshot):
+        pass
+
+
+@contextmanager
+def verified_data(snapshot: Snapshot) -> Iterator[Path]:
+    """Lend a snapshot's Parquet file after it was checked as `check_file` does."""
+    with local_data(snapshot) as path:
+        shown = place(snapshot.data_uri)
+        found = file_digest(path)
+        if found != snapshot.file_sha256:
+            raise SnapshotTamperedError(
+                f"{shown} was tampered with: it has SHA-256 {found} and was written with "
+                f"{snapshot.file_sha256}; restore the file from a backup"
+            )
+        content = file_fingerprint(path, snapshot.meaning)
+        if content != snapshot.fingerprint:
+            raise SnapshotTamperedError(
+                f"the content of {shown} has fingerprint {content} and snapshot "
+                f"{snapshot.snapshot_id} has {snapshot.fingerprint}; restore the file from a backup"
+            )
+        _check_manifest(snapshot)
+        yield path
+
+
+@contextmanager
+def local_data(snapshot: Snapshot) -> Iterator[Path]:
+    """Lend a snapshot's Parquet file as it is, or a copy of it that is gone after the block.
+
+    Raises
+    ------
+    SnapshotTamperedError
+        The file is gone.
+    StorageError
+        The folder cannot be reached.
+    """
+    uri = snapshot.data_uri
+    with ExitStack() as lent:
+        try:
+            path = lent.enter_context(local_copy(uri))
+        except MissingFileError:
+            raise SnapshotTamperedError(
+                f"snapshot {snapshot.snapshot_id} should be at {place(uri)} and is not; restore "
+                f"the file"
+            ) from None
+        yield path
 
 
 def _check_manifest(snapshot: Snapshot) -> None:
-    path = snapshot.folder / MANIFEST_FILE
+    shown = place(snapshot.manifest_uri)
     expected = {
         "fingerprint": snapshot.fingerprint,
         "features": snapshot.features,
@@ -173,16 +225,16 @@ def _check_manifest(snapshot: Snapshot) -> None:
         "row_count": snapshot.row_count,
     }
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = json.loads(read_bytes(snapshot.manifest_uri))
         found = {key: manifest[key] for key in expected}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (MissingFileError, ValueError, KeyError, TypeError) as error:
         raise SnapshotTamperedError(
-            f"the manifest {path} cannot be read: {type(error).__name__} {error}; restore it from "
+            f"the manifest {shown} cannot be read: {type(error).__name__} {error}; restore it from "
             f"a backup"
         ) from None
     for key, value in expected.items():
         if found[key] != value:
             raise SnapshotTamperedError(
-                f"the manifest {path} has {key} {found[key]} and the table has {value}; restore "
+                f"the manifest {shown} has {key} {found[key]} and the table has {value}; restore "
                 f"it from a backup"
             )

@@ -15,7 +15,7 @@ from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.training.label import LabelDefinition
 from quant_mlops.training.snapshot import SnapshotDefinition, refuse_empty, snapshot_blocks
 from quant_mlops.training.snapshot_diff import CELLS_LISTED, SnapshotDiff, diff_files
-from quant_mlops.training.snapshot_files import Snapshot, check_file
+from quant_mlops.training.snapshot_files import Snapshot, check_file, local_data
 from quant_mlops.training.snapshot_parquet import WrittenTable, write_blocks
 
 
@@ -60,6 +60,11 @@ def verify_snapshot(store: FeatureStore, snapshot: Snapshot) -> SnapshotVerdict:
     ----------
     store : FeatureStore
     snapshot : Snapshot
+
+    Raises
+    ------
+    StorageError
+        Its folder cannot be reached.
     """
     file_problem = None
     try:
@@ -108,8 +113,8 @@ def revisions_since(
         knowledge_time=now,
         vintage="latest",
     )
-    with collected(store, definition) as found:
-        return diff_files(snapshot.data_file, found.path, cells=cells)
+    with collected(store, definition) as found, local_data(snapshot) as path:
+        return diff_files(path, found.path, cells=cells)
 
 
 @contextmanager
@@ -156,7 +161,8 @@ def definition_of(snapshot: Snapshot) -> SnapshotDefinition:
 
 def _difference(snapshot: Snapshot, found: WrittenTable) -> SnapshotDiff | None:
     try:
-        return diff_files(snapshot.data_file, found.path)
-    except (OSError, ValueError):
+        with local_data(snapshot) as path:
+            return diff_files(path, found.path)
+    except (OSError, ValueError, SnapshotTamperedError):
         # A damaged or missing file has no cells to compare; that is said already.
         return None

@@ -6,7 +6,8 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,17 @@ from psycopg.types.json import Jsonb
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.errors import MissingFileError, SnapshotTamperedError
+from quant_mlops.storage import (
+    LOCAL,
+    folder_uri,
+    local_copy,
+    local_path,
+    place,
+    read_bytes,
+    upload,
+    write_bytes,
+)
 from quant_mlops.training.code_version import CodeVersion, library_versions
 from quant_mlops.training.snapshot import SnapshotBlock, SnapshotDefinition, refuse_empty
 from quant_mlops.training.snapshot_files import (
@@ -22,6 +34,7 @@ from quant_mlops.training.snapshot_files import (
     MANIFEST_FILE,
     Snapshot,
     check_file,
+    data_name,
     find_snapshot,
 )
 from quant_mlops.training.snapshot_parquet import WrittenTable, file_digest, sync, write_blocks
@@ -35,7 +48,7 @@ def store_snapshot(
     blocks: Iterable[SnapshotBlock],
     *,
     strategy_id: str,
-    folder: Path,
+    folder: str | Path,
     logic_hashes: dict[str, str],
     code: CodeVersion,
 ) -> Snapshot:
@@ -48,8 +61,9 @@ def store_snapshot(
     blocks : iterable of SnapshotBlock
         What it holds, as `snapshot_blocks` collects it; one block is in memory at a time.
     strategy_id : str
-    folder : Path
-        Root of all snapshots; this one gets a folder named by its fingerprint.
+    folder : str or Path
+        Root of all snapshots, a path or an fsspec URI; this one gets a folder named by its
+        fingerprint.
     logic_hashes : dict
         Logic hash of each feature version, kept in the manifest.
     code : CodeVersion
@@ -60,28 +74,28 @@ def store_snapshot(
     EmptySnapshotError
         The blocks hold no row.
     SnapshotTamperedError
-        The folder of this fingerprint holds something else.
+        The folder of this fingerprint holds something else, which is left as it is.
+    StorageError
+        The folder cannot be written.
     """
-    root = folder.absolute() / strategy_id
-    root.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
-    try:
+    root = f"{folder_uri(folder)}/{strategy_id}"
+    with _workplace(root) as fresh:
         written = write_blocks(fresh / DATA_FILE, blocks, meaning=definition.meaning())
         refuse_empty(definition, written.row_count, written.left_out)
         identity = _identity(definition, written, strategy_id, logic_hashes, code)
-        target = root / written.fingerprint[:16]
-        if not target.exists():
-            _move_into_place(fresh, target, identity)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    knowledge_time = definition.knowledge_time.astimezone(UTC)
-    name = f"{strategy_id}/{knowledge_time.isoformat()}/{written.fingerprint}"
-    snapshot_id = uuid.uuid5(NAMESPACE, name)
+        snapshot_id = _snapshot_id(strategy_id, definition, written.fingerprint)
+        target = f"{root}/{written.fingerprint[:16]}"
+        stored = database.fetch_rows(Snapshot, query("select_training_snapshot"), [snapshot_id])
+        if stored and stored[0].uri != target:
+            # It was built when snapshots were kept elsewhere, and is there.
+            check_file(stored[0])
+            return stored[0]
+        file_sha256 = _place(fresh, target, identity)
     parameters = {
         "snapshot_id": snapshot_id,
         "strategy_id": strategy_id,
         "fingerprint": written.fingerprint,
-        "knowledge_time": knowledge_time,
+        "knowledge_time": definition.knowledge_time.astimezone(UTC),
         "first_session": written.first_session,
         "last_session": written.last_session,
         "spine_first": definition.first,
@@ -91,14 +105,19 @@ def store_snapshot(
         "features": Jsonb(identity["features"]),
         "label": Jsonb(identity["label"]),
         "universe": definition.universe,
-        "uri": f"file://{target}",
-        "file_sha256": file_digest(target / DATA_FILE),
+        "uri": target,
+        "file_sha256": file_sha256,
         "code_version": code.label,
     }
     database.execute(query("insert_training_snapshot"), parameters)
     snapshot = find_snapshot(database, snapshot_id)
     check_file(snapshot)
     return snapshot
+
+
+def _snapshot_id(strategy_id: str, definition: SnapshotDefinition, fingerprint: str) -> uuid.UUID:
+    knowledge_time = definition.knowledge_time.astimezone(UTC).isoformat()
+    return uuid.uuid5(NAMESPACE, f"{strategy_id}/{knowledge_time}/{fingerprint}")
 
 
 def _identity(
@@ -120,6 +139,7 @@ def _identity(
         },
         "label": definition.label.describe(),
         "universe": definition.universe,
+        "file_sha256": written.file_sha256,
         "row_count": written.row_count,
         "row_order": ["session", "entity_key"],
         "left_out": written.left_out,
@@ -129,9 +149,39 @@ def _identity(
     }
 
 
-def _move_into_place(fresh: Path, target: Path, manifest: dict[str, Any]) -> None:
-    text = json.dumps(manifest, indent=2, sort_keys=True)
-    (fresh / MANIFEST_FILE).write_text(text + "\n", "utf-8")
+@contextmanager
+def _workplace(root: str) -> Iterator[Path]:
+    """Lend a folder to write in, from which files can be renamed into a root on this machine."""
+    if not root.startswith(LOCAL):
+        with tempfile.TemporaryDirectory(prefix="quant-mlops-") as name:
+            yield Path(name)
+        return
+    beside = local_path(root)
+    beside.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".writing-", dir=beside))
+    try:
+        yield fresh
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _place(fresh: Path, target: str, manifest: dict[str, Any]) -> str:
+    """Put what was written into its folder unless it is there; return the digest of the file."""
+    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    (fresh / MANIFEST_FILE).write_text(text, "utf-8")
+    if not target.startswith(LOCAL):
+        return _upload(fresh, target, manifest)
+    folder = local_path(target)
+    if not folder.exists():
+        _move_into_place(fresh, folder)
+    if not (folder / DATA_FILE).is_file():
+        raise SnapshotTamperedError(
+            f"{folder} is there without its {DATA_FILE}; restore the file, or remove the folder"
+        )
+    return file_digest(folder / DATA_FILE)
+
+
+def _move_into_place(fresh: Path, target: Path) -> None:
     for path in (fresh / DATA_FILE, fresh / MANIFEST_FILE, fresh):
         sync(path)
     fresh.chmod(0o755)
@@ -142,3 +192,51 @@ def _move_into_place(fresh: Path, target: Path, manifest: dict[str, Any]) -> Non
         if not target.is_dir():
             raise
     sync(target.parent)
+
+
+def _upload(fresh: Path, target: str, manifest: dict[str, Any]) -> str:
+    """Store the file under its digest, and last the manifest, which says that it is there."""
+    recorded = _recorded_digest(target, manifest["fingerprint"])
+    if recorded is not None:
+        return recorded
+    digest = str(manifest["file_sha256"])
+    uri = f"{target}/{data_name(target, digest)}"
+    if _stored_digest(uri) is None:
+        upload(fresh / DATA_FILE, uri)
+    found = _stored_digest(uri)
+    if found != digest:
+        raise SnapshotTamperedError(
+            f"{place(uri)} should have SHA-256 {digest} and reads back with {found}; it is not "
+            f"overwritten: check the storage and remove it, then build the snapshot again"
+        )
+    write_bytes(f"{target}/{MANIFEST_FILE}", (fresh / MANIFEST_FILE).read_bytes())
+    return digest
+
+
+def _recorded_digest(target: str, fingerprint: str) -> str | None:
+    """Return the digest of the file that a folder's manifest names; None without a manifest."""
+    uri = f"{target}/{MANIFEST_FILE}"
+    try:
+        manifest = json.loads(read_bytes(uri))
+        found, digest = manifest["fingerprint"], str(manifest["file_sha256"])
+    except MissingFileError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SnapshotTamperedError(
+            f"the manifest {place(uri)} cannot be read: {type(error).__name__} {error}; restore it "
+            f"from a backup"
+        ) from None
+    if found != fingerprint:
+        raise SnapshotTamperedError(
+            f"the manifest {place(uri)} is of a snapshot with fingerprint {found}, and one with "
+            f"{fingerprint} was to be stored there; it is not overwritten"
+        )
+    return digest
+
+
+def _stored_digest(uri: str) -> str | None:
+    try:
+        with local_copy(uri) as path:
+            return file_digest(path)
+    except MissingFileError:
+        return None

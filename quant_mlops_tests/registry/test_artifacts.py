@@ -7,7 +7,6 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import fsspec
@@ -131,47 +130,12 @@ def test_what_reads_back_as_something_else_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     store = ArtifactStore(str(tmp_path) if kind == "folder" else f"{MEMORY}/{uuid4().hex}")
-    name = "_write_file" if kind == "folder" else "_write_uri"
-    write = getattr(artifact_store, name)
-    monkeypatch.setattr(artifact_store, name, lambda place, data: write(place, data[:-1]))
+    write = artifact_store.write_bytes
+    monkeypatch.setattr(artifact_store, "write_bytes", lambda uri, data: write(uri, data[:-1]))
     with pytest.raises(ChecksumMismatchError) as caught:
         store.put(b"12", ".json")
     for data in (b"12", b"1"):
         assert hashlib.sha256(data).hexdigest() in str(caught.value)
-
-
-def test_a_write_to_a_uri_that_fails_leaves_nothing_under_the_digest(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Interrupted(MemoryFileSystem):
-        def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
-            super().pipe_file(path, value[:1], **options)
-            raise OSError("connection lost")
-
-    root = f"{MEMORY}/{uuid4().hex}"
-    monkeypatch.setattr(
-        artifact_store.fsspec.core, "url_to_fs",
-        lambda uri: (Interrupted(), uri.removeprefix("memory:/")),
-    )  # fmt: skip
-    with pytest.raises(OSError, match="connection lost"):
-        ArtifactStore(root).put(b"12", ".json")
-    assert MemoryFileSystem().find(root.removeprefix("memory:/")) == []
-
-
-def test_an_object_store_is_written_to_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    class ObjectStore(MemoryFileSystem):
-        protocol = ("s3", "s3a")
-
-        def mv(self, *_: Any, **__: Any) -> None:
-            raise AssertionError("a move is a copy there")
-
-    store = ArtifactStore(f"{MEMORY}/{uuid4().hex}")
-    monkeypatch.setattr(
-        artifact_store.fsspec.core, "url_to_fs",
-        lambda uri: (ObjectStore(), uri.removeprefix("memory:/")),
-    )  # fmt: skip
-    stored = store.put(b"12", ".json")
-    assert store.read(stored.uri, stored.checksum) == b"12"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +179,7 @@ def test_a_file_that_is_not_there_is_an_error(
     registry.store_artifact(model_id, b"1", "config.json")
     (artifact,) = registry.list_artifacts(model_id)
     Path(artifact.artifact_path.removeprefix("file://")).unlink()
-    with pytest.raises(ArtifactError, match=r"cannot be read.*restore the file"):
+    with pytest.raises(ArtifactError, match=r"cannot be read: there is no file.*restore it"):
         registry.load_artifact(model_id, "config.json")
 
 
@@ -233,17 +197,3 @@ def test_a_uri_keeps_its_scheme(
     (artifact,) = registry.list_artifacts(model_id)
     assert artifact.artifact_path.startswith(f"{root}/")
     assert registry.load_artifact(model_id, "weights.json") == b"[1, 2]"
-
-
-def test_a_write_that_fails_leaves_no_part_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: Path, target: Path) -> Path:
-        raise OSError("disk full")
-
-    store = ArtifactStore(str(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", fail)
-        with pytest.raises(OSError, match="disk full"):
-            store.put(b"1", ".json")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

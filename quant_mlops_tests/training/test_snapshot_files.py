@@ -169,11 +169,11 @@ def test_two_writers_of_the_same_snapshot_agree(
 ) -> None:
     move = snapshot_writing._move_into_place
 
-    def beaten(fresh: Path, target: Path, manifest: dict[str, object]) -> None:
+    def beaten(fresh: Path, target: Path) -> None:
         other = fresh.with_name(".writing-other")
         shutil.copytree(fresh, other)
-        move(other, target, manifest)
-        move(fresh, target, manifest)
+        move(other, target)
+        move(fresh, target)
 
     monkeypatch.setattr(snapshot_writing, "_move_into_place", beaten)
     snapshot = store()

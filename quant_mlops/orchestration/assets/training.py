@@ -13,6 +13,7 @@ from quant_mlops.orchestration.metadata import Materialized, markdown_table
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import StrategyContext, build_snapshot, evaluation_time
 from quant_mlops.retraining import RetrainOutcome, decide, train_models
+from quant_mlops.storage import place
 from quant_mlops.strategy import Strategy
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
@@ -71,7 +72,7 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
                 "first_session": snapshot.first_session.isoformat(),
                 "last_session": snapshot.last_session.isoformat(),
                 "left_out": markdown_table(("reason", "rows"), list(snapshot.left_out.items())),
-                "file": dg.MetadataValue.path(str(snapshot.folder)),
+                "file": dg.MetadataValue.path(place(snapshot.data_uri)),
             },
         )
 
