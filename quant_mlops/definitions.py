@@ -10,7 +10,11 @@ from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import load_strategies
 
+settings = load_settings()
 defs = dg.Definitions.merge(
-    *(strategy_definitions(strategy) for strategy in load_strategies(load_settings()).values()),
+    *(
+        strategy_definitions(strategy, executor=settings.executor)
+        for strategy in load_strategies(settings).values()
+    ),
     dg.Definitions(sensors=[alert_sensor()], resources={"server": Server()}),
 )

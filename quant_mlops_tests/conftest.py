@@ -10,7 +10,9 @@ QUANT_MLOPS_TEST_DATA
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +54,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 REPOSITORY = Path(__file__).resolve().parents[1]
 GIVEN_SERVER = os.environ.get("QUANT_MLOPS_TEST_DATABASE_URL", "")
 ASSUMED_LAG = 15 * 60 * 10**6
+WHEN_IT_RAN = {
+    "applied_at", "attempted_at", "believed_until", "created_at", "evaluated_at", "finished_at",
+    "recorded_at", "registered_at", "started_at",
+}  # fmt: skip
+WHERE_IT_RAN = {
+    "artifact_path", "code_dirty", "code_version", "escalates", "producer_version", "run_id", "uri",
+}  # fmt: skip
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # What servers write in a test is thrown away, so where there is room it never sees a disk.
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 # The log is thrown away as well; each new database has the buffers looked through.
@@ -200,6 +210,51 @@ def module_database(clone: Clone, template: str) -> Iterator[Database]:
     """Give a migrated database that the tests of one module share, for reading."""
     with clone(template) as conninfo, Database(conninfo) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def read_tables() -> Callable[[Database], dict[str, list[str]]]:
+    """Give the function that returns a database's tables as sorted lines.
+
+    They are without times, ids and paths of the run itself, so that two runs can be compared.
+    """
+    return lambda database: dict(_tables(database))
+
+
+def _tables(database: Database) -> Iterator[tuple[str, list[str]]]:
+    columns: dict[str, list[str]] = {}
+    for table, column, kind in database.fetch_all(
+        """
+        SELECT table_name, column_name, data_type FROM information_schema.columns
+        WHERE table_schema = 'public' AND table_name <> 'feature_corrections'
+        ORDER BY table_name, ordinal_position
+        """
+    ):
+        kept = columns.setdefault(table, [])
+        identity = column.endswith("_id") and kind in ("uuid", "bigint")
+        if not identity and column not in WHEN_IT_RAN | WHERE_IT_RAN and column != "id":
+            kept.append(column)
+    for table, kept in columns.items():
+        # What a killed training leaves behind, as it should.
+        where = "WHERE status = 'completed'" if table == "model_training_runs" else ""
+        names = ", ".join(f'"{name}"' for name in kept)
+        rows = database.fetch_all(f"SELECT {names} FROM {table} {where}")  # type: ignore[arg-type]
+        yield table, sorted(_line(row) for row in rows)
+
+
+def _line(row: tuple[Any, ...]) -> str:
+    text = json.dumps([_without_ids(value) for value in row], default=str, sort_keys=True)
+    return UUID.sub("uuid", text)
+
+
+def _without_ids(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            k: _without_ids(v)
+            for k, v in value.items()
+            if not k.endswith("_id") and k != "coalesced_into"
+        }
+    return value
 
 
 Forge = Callable[..., None]

@@ -30,14 +30,6 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[1]
 SESSIONS, TICKERS = 300, 12
 STAGES = ["database", "prices", "features", "training", "monitoring", "retraining", "report"]
-WHEN_IT_RAN = {
-    "applied_at", "attempted_at", "believed_until", "created_at", "evaluated_at", "finished_at",
-    "recorded_at", "registered_at", "started_at",
-}  # fmt: skip
-WHERE_IT_RAN = {
-    "artifact_path", "code_dirty", "code_version", "producer_version", "run_id", "uri",
-}  # fmt: skip
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +56,7 @@ class Home:
 
     folder: Path
     prices: Path
+    read_tables: Callable[[Database], dict[str, list[str]]]
 
     @property
     def inner(self) -> Path:
@@ -101,7 +94,7 @@ class Home:
         server.start()
         try:
             with Database(server.url()) as database:
-                return dict(_tables(database))
+                return self.read_tables(database)
         finally:
             server.release()
 
@@ -115,49 +108,17 @@ class Run:
     processor_seconds: float
 
 
-def _tables(database: Database) -> Iterator[tuple[str, list[str]]]:
-    columns: dict[str, list[str]] = {}
-    for table, column, kind in database.fetch_all(
-        """
-        SELECT table_name, column_name, data_type FROM information_schema.columns
-        WHERE table_schema = 'public' AND table_name <> 'feature_corrections'
-        ORDER BY table_name, ordinal_position
-        """
-    ):
-        kept = columns.setdefault(table, [])
-        identity = column.endswith("_id") and kind in ("uuid", "bigint")
-        if not identity and column not in WHEN_IT_RAN | WHERE_IT_RAN and column != "id":
-            kept.append(column)
-    for table, kept in columns.items():
-        # What a killed training leaves behind, as it should.
-        where = "WHERE status = 'completed'" if table == "model_training_runs" else ""
-        names = ", ".join(f'"{name}"' for name in kept)
-        rows = database.fetch_all(f"SELECT {names} FROM {table} {where}")  # type: ignore[arg-type]
-        yield table, sorted(_line(row) for row in rows)
-
-
-def _line(row: tuple[Any, ...]) -> str:
-    text = json.dumps([_without_ids(value) for value in row], default=str, sort_keys=True)
-    return UUID.sub("uuid", text)
-
-
-def _without_ids(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_ids(v) for k, v in value.items() if not k.endswith("_id")}
-    return value
-
-
 FreshHome = Callable[[], AbstractContextManager[Home]]
 
 
 @pytest.fixture(scope="module")
-def fresh_home(price_file: Path, reachable: Any) -> FreshHome:
+def fresh_home(price_file: Path, reachable: Any, read_tables: Any) -> FreshHome:
     """Give a function that makes homes; their servers are stopped in the end."""
 
     @contextmanager
     def make() -> Iterator[Home]:
         with reachable() as folder:
-            home = Home(folder, price_file)
+            home = Home(folder, price_file, read_tables)
             try:
                 yield home
             finally:

@@ -16,9 +16,9 @@ from quant_mlops.orchestration.sensors import retraining_sensor
 from quant_mlops.strategy import Strategy
 
 
-def strategy_definitions(strategy: Strategy) -> dg.Definitions:
-    """Return assets, checks, jobs, schedule and sensor of a strategy."""
-    jobs = strategy_jobs(strategy)
+def strategy_definitions(strategy: Strategy, *, executor: str = "in_process") -> dg.Definitions:
+    """Return assets, checks, jobs, schedule and sensor of a strategy; see `strategy_jobs`."""
+    jobs = strategy_jobs(strategy, executor=executor)
     return dg.Definitions(
         assets=[
             price_bars_asset(strategy),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,14 @@ def desk(clone: Any, template: str, dagster_template: str, tmp_path: Path) -> It
     """Give an empty database and an instance without a run."""
     with open_desk(clone, tmp_path / "home", domain=template, dagster=dagster_template) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def new_desk(
+    clone: Any, template: str, dagster_template: str
+) -> Callable[[Path], AbstractContextManager[Desk]]:
+    """Give the function that makes desks, for tests that need several, one after another."""
+    return partial(open_desk, clone, domain=template, dagster=dagster_template)
 
 
 @dataclass(frozen=True)

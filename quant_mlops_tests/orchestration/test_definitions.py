@@ -16,6 +16,7 @@ import yaml
 from quant_mlops.database import Database
 from quant_mlops.errors import StrategyError
 from quant_mlops.orchestration.instance import dagster_yaml, workspace_yaml
+from quant_mlops.orchestration.jobs import PRELOADED
 
 MODULE = "quant_mlops.definitions"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -134,6 +135,21 @@ def test_jobs_and_the_assets_of_each(monkeypatch: pytest.MonkeyPatch, strategies
     }
     assert found == JOBS
     assert {job.executor_def.name for job in jobs.values()} == {"in_process"}
+
+
+def test_the_executor_of_the_settings_is_that_of_every_job(
+    monkeypatch: pytest.MonkeyPatch, strategies: Path
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_EXECUTOR", "multiprocess")
+    defs = load(monkeypatch, strategies)
+    jobs = [job for job in defs.resolve_all_job_defs() if job.name.startswith("small_")]
+    assert {job.executor_def.name for job in jobs} == {"multiprocess"}
+
+
+def test_what_is_imported_before_steps_are_forked_exists() -> None:
+    # A module that cannot be imported is passed over in silence, and the steps are slow.
+    for name in PRELOADED:
+        importlib.import_module(name)
 
 
 def test_schedules_and_sensors_are_running_by_default(
