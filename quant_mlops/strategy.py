@@ -8,7 +8,6 @@ import json
 import tomllib
 from datetime import date, timedelta
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -23,7 +22,6 @@ from quant_mlops.features.definition import (
 )
 from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.serving.returns import PortfolioRules
-from quant_mlops.settings import Settings
 from quant_mlops.training.comparison import PromotionGate
 from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.label import LabelDefinition
@@ -347,33 +345,3 @@ def _known_keys(table: list[str]) -> list[str]:
                 if isinstance(each, type) and issubclass(each, BaseModel)
             )
     return list(section.model_fields)
-
-
-def strategies_folder(settings: Settings) -> Path:
-    """Return the folder of strategy files: the settings', the home's, or the bundled one."""
-    if settings.strategies is not None:
-        return settings.strategies
-    own = settings.home / "strategies"
-    if own.is_dir() and any(own.glob("*.toml")):
-        return own
-    return Path(str(files("quant_mlops"))) / "strategies"
-
-
-def load_strategies(settings: Settings) -> dict[str, Strategy]:
-    """Return every strategy of the folder by name.
-
-    Raises
-    ------
-    StrategyError
-        A file is invalid, two share a name, or there is none.
-    """
-    folder = strategies_folder(settings)
-    strategies: dict[str, Strategy] = {}
-    for path in sorted(folder.glob("*.toml")):
-        strategy = read_strategy(path)
-        if strategy.name in strategies:
-            raise StrategyError(f"two files in {folder} name their strategy {strategy.name!r}")
-        strategies[strategy.name] = strategy
-    if not strategies:
-        raise StrategyError(f"there is no strategy file (*.toml) in {folder}; put one there")
-    return strategies

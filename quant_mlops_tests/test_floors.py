@@ -32,6 +32,7 @@ ROOMS = [
     "daily",
     "strategy",
     "strategy_checks",
+    "strategy_files",
     "demonstration",
     "healthy_history",
     "pipeline",

@@ -9,8 +9,9 @@ import pytest
 
 from quant_mlops.errors import StrategyError, UnknownFeatureError
 from quant_mlops.settings import Settings
-from quant_mlops.strategy import load_strategies, read_strategy, strategies_folder
+from quant_mlops.strategy import read_strategy
 from quant_mlops.strategy_checks import check_strategy
+from quant_mlops.strategy_files import load_strategies, read_strategies, strategies_folder
 from quant_mlops.training.comparison import PromotionGate
 from quant_mlops.training.walk_forward import WalkForwardSizes
 
@@ -164,8 +165,31 @@ def test_own_strategies_take_the_place_of_the_bundled_ones(tmp_path: Path) -> No
         load_strategies(settings)
     write(elsewhere, GOOD)
     write(elsewhere, GOOD, "again.toml")
-    with pytest.raises(StrategyError, match=r"two files in .* name their strategy 'mine'"):
+    with pytest.raises(StrategyError, match=r"again\.toml and .*mine\.toml, key name: each names"):
         load_strategies(settings)
+
+
+def test_a_wrong_file_is_told_beside_the_strategies_of_the_others(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, strategies=tmp_path)
+    good = write(tmp_path, GOOD)
+    wrong = write(tmp_path, GOOD.replace("horizon = 5", "horizon = 0"), "wrong.toml")
+    found = read_strategies(settings)
+    assert (list(found.strategies), found.files) == (["mine"], {"mine": good})
+    (problem,) = found.problems
+    assert problem.file == wrong
+    assert problem.message.startswith(f"strategy file {wrong}, key horizon:")
+    with pytest.raises(StrategyError, match=r"wrong\.toml, key horizon"):
+        load_strategies(settings)
+
+
+def test_files_that_share_a_name_are_all_refused_and_both_named(tmp_path: Path) -> None:
+    files = [write(tmp_path, GOOD, name) for name in ("a.toml", "b.toml")]
+    write(tmp_path, GOOD.replace('"mine"', '"other"'), "c.toml")
+    found = read_strategies(Settings(home=tmp_path, strategies=tmp_path))
+    assert list(found.strategies) == ["other"]
+    assert [problem.file for problem in found.problems] == files
+    for problem in found.problems:
+        assert all(str(file) in problem.message for file in files)
 
 
 def test_features_come_from_the_module_that_is_named(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import click
 from quant_mlops.cli.output import emit, json_option, print_table
 from quant_mlops.cli.workspace import open_home
 from quant_mlops.database.queries import query
-from quant_mlops.errors import QuantMlopsError
+from quant_mlops.errors import QuantMlopsError, StrategyError
 from quant_mlops.settings import Settings, load_settings
-from quant_mlops.strategy import load_strategies
 from quant_mlops.strategy_checks import check_strategy
+from quant_mlops.strategy_files import read_strategies
 
 LEAST_FREE_BYTES = 5 << 30
 
@@ -61,10 +61,17 @@ def _disk(settings: Settings) -> str:
 
 
 def _strategies(settings: Settings) -> str:
-    strategies = load_strategies(settings)
-    for strategy in strategies.values():
-        check_strategy(strategy)
-    return ", ".join(strategies)
+    """Try every file, so that one run of the command tells all there is to mend."""
+    found = read_strategies(settings)
+    problems = [problem.message for problem in found.problems]
+    for strategy in found.strategies.values():
+        try:
+            check_strategy(strategy)
+        except StrategyError as error:
+            problems.append(str(error))
+    if problems:
+        raise StrategyError("; ".join(dict.fromkeys(problems)))
+    return ", ".join(found.strategies)
 
 
 def _database(settings: Settings) -> str:

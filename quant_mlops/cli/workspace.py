@@ -17,7 +17,8 @@ from quant_mlops.errors import FeatureStoreError, MarketDataError, StrategyError
 from quant_mlops.features.instants import as_utc
 from quant_mlops.pipeline import StrategyContext, newest_session
 from quant_mlops.settings import Settings, load_settings
-from quant_mlops.strategy import Strategy, load_strategies
+from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_files import read_strategies
 
 # That of a FeatureStore that is not told another: one rule for a time, wherever it is given.
 MARKET_ZONE = ZoneInfo("America/New_York")
@@ -114,13 +115,18 @@ def choose_strategy(settings: Settings, name: str | None) -> Strategy:
     Raises
     ------
     StrategyError
-        There is none of that name, or several and no name was given.
+        There is none of that name, or no name was given and there are several; a file that is
+        wrong counts, as it might have been meant.
     """
-    strategies = load_strategies(settings)
-    if name is None and len(strategies) == 1:
-        return next(iter(strategies.values()))
+    found = read_strategies(settings)
+    strategies = found.strategies
     if name in strategies:
         return strategies[name]
+    if name is None and len(strategies) == 1 and not found.problems:
+        return next(iter(strategies.values()))
+    if found.problems and (name is not None or len(strategies) < 2):
+        hint = f"; of the others, give --strategy {'|'.join(strategies)}" if strategies else ""
+        raise StrategyError(f"{found.problems[0].message}{hint}")
     asked = "none was named" if name is None else f"{name!r} is none of them"
     raise StrategyError(
         f"there are the strategies {', '.join(strategies)} and {asked}; give --strategy NAME"

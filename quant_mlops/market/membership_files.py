@@ -8,7 +8,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -197,6 +196,9 @@ def _rows(lines: MembershipLines, zone: ZoneInfo) -> pa.Table:
 
 def _midnights(days: Days, zone: ZoneInfo) -> Moments:
     """Return when days begin, in UTC; of two midnights of one day the later, which is no guess."""
+    # It takes a third of a second to import, and few strategies name such a file.
+    import pandas as pd
+
     local = pd.DatetimeIndex(days).as_unit("us")
     moments = local.tz_localize(
         zone, ambiguous=np.zeros(len(days), dtype=np.bool_), nonexistent="shift_forward"

@@ -30,7 +30,7 @@ from quant_mlops.errors import (
     SettingsError,
 )
 from quant_mlops.settings import Settings, load_settings
-from quant_mlops.strategy import strategies_folder
+from quant_mlops.strategy_files import strategies_folder
 
 IN_PROCESS_TAG = "quant_mlops/in_process"
 EVENT_BATCH_SIZE = 1000

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from matplotlib.figure import Figure
 
-from quant_mlops.reports.figures import png
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What an asset returns that stores its data itself.
 Materialized = dg.MaterializeResult[None]
@@ -23,6 +24,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> d
 
 def inline_plot(figure: Figure, title: str) -> dg.MetadataValue:
     """Return a figure as Markdown that carries the picture itself."""
+    # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
+    from quant_mlops.reports.figures import png
+
     data = base64.b64encode(png(figure)).decode()
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{data})")
 

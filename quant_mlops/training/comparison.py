@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 from quant_mlops.statistics import automatic_lag, newey_west_standard_error
 
@@ -148,6 +147,9 @@ def paired_difference(champion: Floats, challenger: Floats, *, lag: int) -> Pair
     if count and np.all(difference == 0.0):
         probability = 0.5
     elif math.isfinite(error) and error > 0:
+        # SciPy takes a sixth of a second to import, and few commands compare.
+        from scipy.special import ndtr
+
         probability = float(ndtr(mean / error))
     else:
         probability = math.nan

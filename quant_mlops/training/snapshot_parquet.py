@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from quant_mlops.training.fingerprint import FingerprintStream
@@ -122,6 +121,9 @@ def sessions_of(path: Path) -> list[date]:
 
 def read_sessions(path: Path, first: date, last: date) -> pa.Table:
     """Return the rows of a range of sessions, both ends included, in their order."""
+    # It imports pandas as well, a third of a second that only the comparison of models needs.
+    import pyarrow.dataset as ds
+
     session = ds.field("session")
     return ds.dataset(path).to_table(filter=(session >= first) & (session <= last))
 

@@ -35,7 +35,7 @@ from quant_mlops.pipeline import (
 )
 from quant_mlops.retraining import retrain
 from quant_mlops.settings import Settings
-from quant_mlops.strategy import load_strategies
+from quant_mlops.strategy_files import load_strategies
 
 SESSIONS, MONITORED, TICKERS = 320, 40, 12
 

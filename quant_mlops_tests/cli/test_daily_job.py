@@ -29,7 +29,7 @@ from quant_mlops.pipeline import (
 )
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.settings import Settings
-from quant_mlops.strategy import load_strategies
+from quant_mlops.strategy_files import load_strategies
 
 
 @pytest.fixture

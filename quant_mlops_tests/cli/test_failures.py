@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from quant_mlops.cli.workspace import choose_strategy
 from quant_mlops.demonstration import bundled_strategies
+from quant_mlops.errors import StrategyError
+from quant_mlops.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PASSWORD = "s3cr3t-w0rd"
@@ -114,6 +117,21 @@ def test_the_doctor_reports_a_strategy_that_is_valid_and_cannot_run(
     check = found.document["strategies"]
     assert check["status"] == "failed"
     assert check["detail"].startswith("strategy second: prices.file ")
+    (folder / "c.toml").write_text(bundled.replace("horizon = 5", "horizon = 0"))
+    told = empty("doctor", "--json").document["strategies"]["detail"]
+    assert "c.toml, key horizon:" in told
+    assert "strategy second: prices.file " in told
+
+
+def test_beside_a_wrong_file_a_strategy_is_found_by_its_name_alone(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, strategies=tmp_path)
+    bundled = (bundled_strategies() / "momentum.toml").read_text("utf-8")
+    (tmp_path / "a.toml").write_text(bundled)
+    (tmp_path / "b.toml").write_text(bundled.replace("horizon = 5", "horizon = 0"))
+    assert choose_strategy(settings, "momentum").name == "momentum"
+    for name in (None, "other"):
+        with pytest.raises(StrategyError, match=r"b\.toml, key horizon.* --strategy momentum"):
+            choose_strategy(settings, name)
 
 
 def test_a_folder_without_a_strategy_is_named(

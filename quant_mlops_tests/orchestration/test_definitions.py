@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +16,7 @@ import yaml
 
 from quant_mlops.database import Database
 from quant_mlops.errors import StrategyError
+from quant_mlops.orchestration.code_location import PROBLEMS
 from quant_mlops.orchestration.instance import dagster_yaml, workspace_yaml
 from quant_mlops.orchestration.jobs import PRELOADED
 
@@ -71,7 +73,7 @@ def load(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dg.Definitions:
     """Load the module as Dagster does, with the strategies of a folder."""
     monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(folder))
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    found = importlib.import_module(MODULE).defs
+    found = importlib.import_module(MODULE).defs()
     assert isinstance(found, dg.Definitions)
     return found
 
@@ -200,12 +202,93 @@ def test_two_strategies_stand_side_by_side(
         assert {parent.path[0] for parent in graph.get(key).parent_keys} <= {key.path[0]}
 
 
-def test_two_strategies_of_one_name_are_refused(
+def problems_of(defs: dg.Definitions) -> dict[str, str]:
+    """Return the description of each file that is shown as one with errors."""
+    return {
+        spec.key.path[1]: spec.description or ""
+        for spec in defs.resolve_all_asset_specs()
+        if spec.key.path[0] == PROBLEMS
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("horizon = 2", "horizn = 2", "key horizn: is no key of a strategy; did you mean horizon?"),
+        ('"XNYS"', '"XXXX"', "there is no trading calendar named 'XXXX'"),
+        ('"ret_5d"', '"ret_6d"', "there is no definition of feature 'ret_6d'"),
+        ("[features]", '[features]\nmodule = "no_such"', "features.module 'no_such' cannot be"),
+        ("team@example.com", "somebody", "somebody"),
+        ("[prices]", "prices]", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_shown_and_the_good_ones_load(
+    monkeypatch: pytest.MonkeyPatch, strategies: Path, strategy_text: str,
+    caplog: pytest.LogCaptureFixture, before: str, after: str, sentence: str,
+) -> None:  # fmt: skip
+    assert before in strategy_text
+    wrong = strategy_text.replace('name = "small"', 'name = "wrong"').replace(before, after, 1)
+    # Two files whose names differ in what a name in Dagster may not hold.
+    (strategies / "not-good.toml").write_text(wrong)
+    (strategies / "not good.toml").write_text(wrong.replace('"wrong"', '"wrong_too"'))
+
+    defs = load(monkeypatch, strategies)
+
+    dg.Definitions.validate_loadable(defs)
+    keys = {tuple(spec.key.path) for spec in defs.resolve_all_asset_specs()}
+    assert {table for name, table in keys if name == "small"} == set(GROUPS)
+    assert {s.name for s in defs.get_repository_def().schedule_defs} == {"small_daily_schedule"}
+    problems = problems_of(defs)
+    assert set(problems) == {"not-good.toml", "not good.toml"}
+    for name, text in problems.items():
+        assert str(strategies / name) in text
+        assert sentence in text
+        assert any(sentence in r.message and name in r.message for r in caplog.records)
+    materializable = defs.resolve_asset_graph().materializable_asset_keys
+    assert {key.path[0] for key in materializable} == {"small"}
+
+
+def test_two_strategies_of_one_name_are_both_refused_and_named(
     monkeypatch: pytest.MonkeyPatch, strategies: Path, strategy_text: str
 ) -> None:
     (strategies / "again.toml").write_text(strategy_text)
-    with pytest.raises(StrategyError, match=r"two files .* name their strategy 'small'"):
-        load(monkeypatch, strategies)
+    (strategies / "other.toml").write_text(strategy_text.replace('"small"', '"other"'))
+    defs = load(monkeypatch, strategies)
+    problems = problems_of(defs)
+    assert set(problems) == {"again.toml", "small.toml"}
+    for text in problems.values():
+        assert all(str(strategies / name) in text for name in problems)
+    keys = {spec.key.path[0] for spec in defs.resolve_all_asset_specs()}
+    assert keys == {"other", PROBLEMS}
+
+
+def test_a_folder_without_any_strategy_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(StrategyError, match=r"there is no strategy file"):
+        load(monkeypatch, tmp_path)
+
+
+HEAVY = """
+import sys
+import quant_mlops.definitions
+
+def loaded(*names):
+    return sorted(set(names) & set(sys.modules))
+
+print(loaded("exchange_calendars", "matplotlib", "pandas", "psycopg", "pyarrow", "scipy"))
+quant_mlops.definitions.defs().get_repository_def()
+print(loaded("matplotlib", "pyarrow.dataset", "scipy", "xgboost"))
+"""
+
+
+def test_importing_the_module_takes_dagster_alone_and_loading_it_nothing_that_runs_need(
+    start_python: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch,
+    strategies: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(strategies))
+    output, errors = start_python(HEAVY).communicate(timeout=60)
+    assert output.splitlines() == ["[]", "[]"], errors
 
 
 def test_both_files_that_name_the_code_location_agree() -> None:

@@ -10,7 +10,6 @@ from quant_mlops.orchestration.metadata import Materialized, inline_plot, markdo
 from quant_mlops.orchestration.partitions import partition_range, session_partitions
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import judge_sessions, measure_feature_drift, raise_alerts
-from quant_mlops.reporting import monitoring_figures, write_strategy_report
 from quant_mlops.strategy import Strategy
 
 GROUP = "monitoring"
@@ -113,6 +112,9 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         "cumulative return with model versions, alerts in time.",
     )
     def monitoring_report(context: dg.AssetExecutionContext, server: Server) -> Materialized:
+        # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
+        from quant_mlops.reporting import monitoring_figures, write_strategy_report
+
         work = server.strategy(strategy, context.run.run_id)
         path = write_strategy_report(work)
         plots = {
