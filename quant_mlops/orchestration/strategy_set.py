@@ -9,7 +9,10 @@ from quant_mlops.orchestration.assets.market import price_bars_asset
 from quant_mlops.orchestration.assets.monitoring import monitoring_assets
 from quant_mlops.orchestration.assets.serving import serving_assets
 from quant_mlops.orchestration.assets.training import training_assets
-from quant_mlops.orchestration.checks import strategy_checks
+from quant_mlops.orchestration.checks.features import feature_checks
+from quant_mlops.orchestration.checks.market import market_checks
+from quant_mlops.orchestration.checks.monitoring import monitoring_checks
+from quant_mlops.orchestration.checks.training import training_checks
 from quant_mlops.orchestration.jobs import strategy_jobs
 from quant_mlops.orchestration.schedules import daily_schedule
 from quant_mlops.orchestration.sensors import retraining_sensor
@@ -27,7 +30,12 @@ def strategy_definitions(strategy: Strategy, *, executor: str = "in_process") ->
             *serving_assets(strategy),
             *monitoring_assets(strategy),
         ],
-        asset_checks=strategy_checks(strategy),
+        asset_checks=[
+            *market_checks(strategy),
+            *feature_checks(strategy),
+            *training_checks(strategy),
+            *monitoring_checks(strategy),
+        ],
         jobs=jobs.all(),
         schedules=[daily_schedule(strategy, jobs)],
         sensors=[retraining_sensor(strategy, jobs)],

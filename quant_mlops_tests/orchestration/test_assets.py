@@ -24,6 +24,10 @@ from quant_mlops.strategy import Strategy
 pytestmark = pytest.mark.shared
 
 MONITORED = 60
+HISTORY_CHECKS = (
+    "sessions_have_prices", "values_are_defined", "nothing_is_stored_twice", "nothing_looks_ahead",
+    "logic_is_as_stored", "values_arrive_in_time", "served_values_agree_with_prices",
+)  # fmt: skip
 
 
 def metadata(result: dg.ExecuteInProcessResult, table: str) -> dict[str, Any]:
@@ -148,12 +152,12 @@ def test_the_report_is_a_file_and_its_plots_are_pictures_in_the_metadata(ran: An
 
 
 def test_checks_run_in_each_job_and_their_results_are_stored(ran: Any, ran_desk: Any) -> None:
-    assert checks(ran.history) == {"sessions_have_prices": True, "nothing_looks_ahead": True}
-    assert checks(ran.training) == {"snapshot_is_intact": True, "artifacts_are_intact": True}
-    assert set(checks(ran.monitoring)) == {"within_thresholds"}
-    assert set(checks(ran.daily)) == {
-        "sessions_have_prices", "nothing_looks_ahead", "within_thresholds",
+    assert checks(ran.history) == dict.fromkeys(HISTORY_CHECKS, True)
+    assert checks(ran.training) == {
+        "snapshot_is_intact": True, "artifacts_are_intact": True, "live_model_has_a_verdict": True,
     }  # fmt: skip
+    assert set(checks(ran.monitoring)) == {"within_thresholds"}
+    assert set(checks(ran.daily)) == {*HISTORY_CHECKS, "within_thresholds"}
     key = dg.AssetCheckKey(dg.AssetKey(["small", "models"]), "artifacts_are_intact")
     stored = ran_desk.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
     assert [record.status.value for record in stored] == ["SUCCEEDED"]

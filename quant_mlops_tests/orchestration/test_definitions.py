@@ -50,9 +50,15 @@ UPSTREAM = {
 }
 CHECKS = {
     ("price_bars", "sessions_have_prices", False),
+    ("feature_events", "values_are_defined", True),
+    ("feature_events", "nothing_is_stored_twice", True),
     ("feature_events", "nothing_looks_ahead", True),
+    ("feature_events", "logic_is_as_stored", True),
+    ("feature_events", "values_arrive_in_time", False),
+    ("feature_events", "served_values_agree_with_prices", False),
     ("training_snapshots", "snapshot_is_intact", True),
     ("models", "artifacts_are_intact", True),
+    ("model_deployments", "live_model_has_a_verdict", True),
     ("drift_metrics", "within_thresholds", False),
 }
 JOBS = {

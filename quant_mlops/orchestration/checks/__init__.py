@@ -1,0 +1,1 @@
+"""Asset checks: blocking ones stop the run, the others warn."""

@@ -1,0 +1,148 @@
+"""Checks of the features: four that stop a run, and two that warn."""
+
+# Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
+
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+from quant_mlops.audits import late_features, parity_check
+from quant_mlops.features.integrity import FeatureIntegrity, changed_logic, feature_integrity
+from quant_mlops.features.parity import FeatureParity
+from quant_mlops.orchestration.checks.run_sessions import computed_range, run_sessions
+from quant_mlops.orchestration.metadata import markdown_table
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.strategy import Strategy
+
+DEFINED, ONCE, IN_TIME = "values_are_defined", "nothing_is_stored_twice", "nothing_looks_ahead"
+# Recomputing takes a second or two for some hundred tickers, however long the run is.
+PARITY_SESSIONS = 5
+
+
+def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of a strategy's features."""
+    asset = dg.AssetKey([strategy.name, "feature_events"])
+
+    def blocking(name: str, description: str) -> dg.AssetCheckSpec:
+        return dg.AssetCheckSpec(name, asset=asset, blocking=True, description=description)
+
+    @dg.multi_asset_check(
+        name=f"{strategy.name}__feature_integrity",
+        specs=[
+            blocking(
+                DEFINED,
+                "No feature of the run's sessions is null or infinite whose definition "
+                "does not allow missing values.",
+            ),
+            blocking(
+                ONCE,
+                "No feature has a second value of a session, beside that of its close, "
+                "and no print that repeats the one before it.",
+            ),
+            blocking(
+                IN_TIME, "No feature of the run's sessions was known before the session closed."
+            ),
+        ],
+    )
+    def integrity(
+        context: dg.AssetCheckExecutionContext, server: Server
+    ) -> Iterable[dg.AssetCheckResult]:
+        first, last = computed_range(context, server, strategy)
+        found = feature_integrity(
+            server.access.database, strategy.trading_calendar, strategy.definitions,
+            first=first, last=last,
+        )  # fmt: skip
+        counts = {
+            DEFINED: sum(f.undefined for f in found),
+            ONCE: sum(f.duplicates for f in found),
+            IN_TIME: sum(f.early for f in found),
+        }
+        for name, count in counts.items():
+            yield dg.AssetCheckResult(
+                asset_key=asset,
+                check_name=name,
+                passed=count == 0,
+                metadata={"rows_concerned": count, "by_feature": _integrity_table(found)},
+            )
+
+    @dg.asset_check(
+        asset=asset,
+        blocking=True,
+        description="The stored logic hash of every feature version is that of the code.",
+    )
+    def logic_is_as_stored(server: Server) -> dg.AssetCheckResult:
+        changed = changed_logic(server.access.database, strategy.definitions)
+        rows = [(key, was[:12] or "none", now[:12]) for key, (was, now) in changed.items()]
+        return dg.AssetCheckResult(
+            passed=not changed,
+            metadata={
+                "definitions": len(strategy.definitions),
+                "changed": markdown_table(("feature", "stored", "code"), rows),
+            },
+        )
+
+    @dg.asset_check(
+        asset=asset,
+        description="Features arrive by the time a session is judged, and none has fallen behind.",
+    )
+    def values_arrive_in_time(
+        context: dg.AssetCheckExecutionContext, server: Server
+    ) -> dg.AssetCheckResult:
+        session = max(run_sessions(context, strategy))
+        report = late_features(server.strategy(strategy), session)
+        rows = [
+            (a.key, str(a.lag_p50), str(a.lag_p95), a.freshness_sessions, a.share_assumed)
+            for a in report.arrivals
+        ]
+        header = ("feature", "median lag", "95% within", "sessions old", "share assumed")
+        return dg.AssetCheckResult(
+            passed=not report.problems,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "problems": "; ".join(report.problems) or "none",
+                "arrivals": markdown_table(header, rows),
+            },
+        )
+
+    @dg.asset_check(
+        asset=asset,
+        description=f"What was served in the newest {PARITY_SESSIONS} sessions of the run is what "
+        f"the prices known then give; what differs is explained.",
+    )
+    def served_values_agree_with_prices(
+        context: dg.AssetCheckExecutionContext, server: Server
+    ) -> dg.AssetCheckResult:
+        newest = sorted(run_sessions(context, strategy))[-PARITY_SESSIONS:]
+        work = server.strategy(strategy)
+        found = parity_check(work, work.sessions(newest[0], newest[-1]))
+        return dg.AssetCheckResult(
+            passed=all(parity.agrees for parity in found),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "cells": sum(parity.compared for parity in found),
+                "mismatches": sum(parity.mismatches for parity in found),
+                "by_feature": _parity_table(found),
+            },
+        )
+
+    return [integrity, logic_is_as_stored, values_arrive_in_time, served_values_agree_with_prices]
+
+
+def _integrity_table(found: Sequence[FeatureIntegrity]) -> dg.MetadataValue:
+    header = ("feature", "rows", "undefined", "off the close", "repeated", "early", "for example")
+    return markdown_table(
+        header,
+        [(f.key, f.rows, f.undefined, f.off_close, f.repeated, f.early, f.example) for f in found],
+    )
+
+
+def _parity_table(found: Sequence[FeatureParity]) -> dg.MetadataValue:
+    header = ("feature", "cells", "not served", "differ", "largest difference", "explanation")
+    rows = [
+        (
+            f"{p.feature_name}@{p.feature_version}", p.compared, p.not_served, p.mismatches,
+            p.largest_difference, str(p.explanation),
+        )
+        for p in found
+    ]  # fmt: skip
+    return markdown_table(header, rows)

@@ -1,0 +1,80 @@
+"""Checks of training sets, models and what is live: all of them stop the run."""
+
+# Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
+
+from collections.abc import Callable
+from functools import partial
+
+import dagster as dg
+
+from quant_mlops.errors import QuantMlopsError
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.registry.live_verdict import live_verdict
+from quant_mlops.strategy import Strategy
+from quant_mlops.training.snapshot_files import list_snapshots, read_snapshot
+
+
+def training_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of a strategy's snapshots, models and deployments."""
+    key = strategy.name
+
+    @dg.asset_check(
+        asset=dg.AssetKey([key, "training_snapshots"]),
+        blocking=True,
+        description="The newest snapshot has the bytes and the fingerprint it was written with.",
+    )
+    def snapshot_is_intact(server: Server) -> dg.AssetCheckResult:
+        newest = list_snapshots(server.access.database, key)[:1]
+        return _verdict("no snapshot" if not newest else _refusal(lambda: read_snapshot(newest[0])))
+
+    @dg.asset_check(
+        asset=dg.AssetKey([key, "models"]),
+        blocking=True,
+        description="Every artifact of the strategy's newest models has its registered digest.",
+    )
+    def artifacts_are_intact(server: Server) -> dg.AssetCheckResult:
+        registry = server.strategy(strategy).registry
+        problems = []
+        for learner in strategy.learners:
+            model = registry.get_model(strategy.model_name(learner.name))
+            if model is None:
+                problems.append(f"no model of learner {learner.name}")
+                continue
+            for artifact in registry.list_artifacts(model.model_id):
+                path, checksum = artifact.artifact_path, artifact.checksum
+                problem = _refusal(partial(registry.artifacts.read, path, checksum))
+                problems += [problem] if problem else []
+        return _verdict("; ".join(problems))
+
+    @dg.asset_check(
+        asset=dg.AssetKey([key, "model_deployments"]),
+        blocking=True,
+        description="What is live was promoted by a verdict of the gate, was the strategy's first "
+        "model, or was rolled back to. A promotion by hand has no verdict.",
+    )
+    def live_model_has_a_verdict(server: Server) -> dg.AssetCheckResult:
+        found = live_verdict(server.access.database, key)
+        live = found.deployment
+        return dg.AssetCheckResult(
+            passed=found.justified,
+            metadata={
+                "live": "none" if live is None else f"{live.name} v{live.version}",
+                "since": "" if live is None else live.live_from.isoformat(),
+                "promoted_by": "" if live is None else live.promoted_by,
+                "reason": found.reason,
+            },
+        )
+
+    return [snapshot_is_intact, artifacts_are_intact, live_model_has_a_verdict]
+
+
+def _refusal(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except QuantMlopsError as error:
+        return str(error)
+    return ""
+
+
+def _verdict(problem: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=not problem, metadata={"problem": problem or "none"})

@@ -1,0 +1,171 @@
+"""Each check sees what is planted for it; one that blocks stops what comes after it in the run."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+from quant_mlops.database import Database
+from quant_mlops.errors import QuantMlopsError
+from quant_mlops.orchestration.instance import run_job
+from quant_mlops.registry import ModelRegistry
+from quant_mlops.strategy import Strategy
+
+pytestmark = pytest.mark.shared
+
+PRINT = """
+INSERT INTO feature_events (entity_key, feature_name, feature_version, event_time, ingest_time,
+                            value_double, producer)
+SELECT entity_key, feature_name, feature_version, {event}, {ingest}, {value}, 'planted'
+FROM feature_events WHERE feature_name = 'ret_5d' AND entity_key = 'T03'
+ORDER BY event_time DESC, ingest_time LIMIT 1
+"""
+NULL = PRINT.format(event="event_time", ingest="ingest_time + interval '1 minute'", value="NULL")
+REPEATED = PRINT.format(
+    event="event_time", ingest="ingest_time + interval '1 minute'", value="value_double"
+)
+OFF_CLOSE = PRINT.format(
+    event="event_time - interval '5 minutes'", ingest="ingest_time", value="value_double"
+)
+EARLY = PRINT.format(
+    event="event_time", ingest="event_time - interval '1 second'", value="value_double + 1"
+)
+# As if another process stored other logic between the asset and its check.
+OTHER_LOGIC = """
+CREATE FUNCTION change_logic() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE feature_definitions SET logic_hash = 'changed' WHERE feature_name = 'vol_20d';
+    RETURN NEW;
+END $$;
+CREATE TRIGGER between BEFORE INSERT OR UPDATE ON feature_corrections
+    FOR EACH ROW EXECUTE FUNCTION change_logic();
+"""
+
+
+def plant(conninfo: str, statement: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[call-overload]
+
+
+def checks_of_newest_run(
+    instance: dg.DagsterInstance, table: str
+) -> dict[str, dg.AssetCheckEvaluation]:
+    """Return what the checks of an asset said in the newest run, by name."""
+    run = instance.get_runs(limit=1)[0]
+    records = instance.get_records_for_run(
+        run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ).records
+    found = {}
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        assert event is not None
+        evaluation = event.asset_check_evaluation_data
+        if evaluation.asset_key.path[-1] == table:
+            found[evaluation.check_name] = evaluation
+    return found
+
+
+@pytest.mark.parametrize(
+    ("planted", "check", "column"),
+    [
+        (NULL, "values_are_defined", 3),
+        (OFF_CLOSE, "nothing_is_stored_twice", 4),
+        (REPEATED, "nothing_is_stored_twice", 5),
+        (EARLY, "nothing_looks_ahead", 6),
+    ],
+    ids=["null", "off the close", "repeated", "early"],
+)
+def test_a_value_that_should_not_be_stops_the_run_and_is_shown(
+    ran_desk: Any, defs: dg.Definitions, sessions: list[date],
+    planted: str, check: str, column: int,
+) -> None:  # fmt: skip
+    plant(ran_desk.conninfo, planted)
+    with pytest.raises(QuantMlopsError, match=check):
+        run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-1], sessions[-1]))
+    run = ran_desk.instance.get_runs(limit=1)[0]
+    done = {step.step_key for step in ran_desk.instance.get_run_step_stats(run.run_id)}
+    assert "small__feature_events" in done
+    assert not {"small__predictions", "small__drift_metrics", "small__alerts"} & done
+    found = checks_of_newest_run(ran_desk.instance, "feature_events")
+    names = ("values_are_defined", "nothing_is_stored_twice", "nothing_looks_ahead")
+    assert {name: found[name].passed for name in names} == {n: n != check for n in names}
+    table = str(found[check].metadata["by_feature"].value).splitlines()
+    (line,) = [line.split("|") for line in table if "ret_5d@1" in line]
+    assert [cell.strip() for cell in line[3:7]] == [
+        "1" if n == column else "0" for n in range(3, 7)
+    ]
+    assert line[7].strip().startswith("T03 at ")
+
+
+def test_logic_that_changed_under_a_run_stops_it(
+    ran_desk: Any, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    plant(ran_desk.conninfo, OTHER_LOGIC)
+    with pytest.raises(QuantMlopsError, match="logic_is_as_stored"):
+        run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-1], sessions[-1]))
+    found = checks_of_newest_run(ran_desk.instance, "feature_events")["logic_is_as_stored"]
+    assert "| vol_20d@1 | changed |" in str(found.metadata["changed"].value)
+    steps = ran_desk.instance.get_run_step_stats(ran_desk.instance.get_runs(limit=1)[0].run_id)
+    assert "small__predictions" not in {step.step_key for step in steps}
+
+
+def test_late_and_wrong_values_warn_and_the_run_goes_on(
+    ran_desk: Any, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    late = PRINT.format(
+        event="event_time", ingest="ingest_time + interval '10 hours'", value="value_double + 1"
+    ).replace("ORDER BY event_time DESC, ingest_time", "ORDER BY event_time DESC OFFSET 1")
+    wrong = PRINT.format(
+        event="event_time", ingest="ingest_time + interval '1 hour'", value="-value_double"
+    ).replace("T03", "T05")
+    plant(ran_desk.conninfo, late)
+    plant(ran_desk.conninfo, wrong)
+    result = run_job(
+        defs, ran_desk.instance, "small_history", sessions=(sessions[-1], sessions[-1])
+    )
+    assert result.success
+    found = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    arrival, parity = found["values_arrive_in_time"], found["served_values_agree_with_prices"]
+    for check in (arrival, parity):
+        assert not check.passed
+        assert check.severity is dg.AssetCheckSeverity.WARN
+    assert arrival.metadata["problems"].value == "ret_5d@1 by planted takes 10:15:00"
+    # A run of one session looks at that session alone.
+    assert parity.metadata["mismatches"].value == 1
+    assert "ret_5d@1" in str(parity.metadata["by_feature"].value)
+
+
+def test_a_model_promoted_by_hand_has_no_verdict_and_stops_what_would_use_it(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date]
+) -> None:
+    with Database(ran_desk.conninfo) as database:
+        registry = ModelRegistry(database)
+        live = registry.live_model("small")
+        assert live is not None
+        other = {"small_ridge": "small_xgboost", "small_xgboost": "small_ridge"}[live.name]
+        registry.promote(other, 1, "small", by="ann", reason="a hunch")
+    both = dg.define_asset_job(
+        "small_both",
+        selection=dg.AssetSelection.assets(
+            dg.AssetKey(["small", "model_deployments"]), dg.AssetKey(["small", "predictions"])
+        ),
+        executor_def=dg.in_process_executor,
+    )
+    as_of = strategy.trading_calendar.close_time(strategy.first_partition) + strategy.evaluation_lag
+    config = {"ops": {"small__model_deployments": {"config": {"as_of": as_of.isoformat()}}}}
+    with pytest.raises(QuantMlopsError, match="live_model_has_a_verdict"):
+        run_job(
+            dg.Definitions.merge(defs, dg.Definitions(jobs=[both])), ran_desk.instance,
+            "small_both", sessions=(sessions[-1], sessions[-1]), config=config,
+        )  # fmt: skip
+    found = checks_of_newest_run(ran_desk.instance, "model_deployments")["live_model_has_a_verdict"]
+    assert found.metadata["live"].value == f"{other} v1"
+    assert "made live by ann (a hunch) and no verdict" in str(found.metadata["reason"].value)
+    steps = ran_desk.instance.get_run_step_stats(ran_desk.instance.get_runs(limit=1)[0].run_id)
+    assert "small__predictions" not in {step.step_key for step in steps}
+    assert "small__model_deployments" in {step.step_key for step in steps}
+    assert datetime.fromisoformat(str(found.metadata["since"].value)) > live.live_from
