@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
-from quant_mlops.alerts.retraining import RetrainRequest, finish_request
+from quant_mlops.alerts.retraining import RetrainRequest, finish_request, request_retrain
 from quant_mlops.champion_challenger import compare_on_snapshot
 from quant_mlops.drift.prediction_drift import store_signal_profile
 from quant_mlops.drift.profiles import store_profiles
@@ -102,6 +102,24 @@ def train_models(context: StrategyContext, snapshot: Snapshot) -> tuple[Register
     return tuple(
         _train_one(context, snapshot, table, config, check=check) for config in strategy.learners
     )
+
+
+def request_retraining(context: StrategyContext, session: date, *, by: str) -> RetrainRequest:
+    """Ask for a retraining known by a session, as an alert of that session would.
+
+    It joins a request that is open, or one that was answered within the strategy's cool-down.
+    """
+    cooldown = context.strategy.monitoring.retrain_cooldown_sessions
+    with context.database.transaction() as connection:
+        return request_retrain(
+            connection,
+            strategy_id=context.strategy.name,
+            session=session,
+            alert_id=None,
+            requested_by=by,
+            may_promote=True,
+            cooldown_start=context.calendar.previous(session, cooldown) if cooldown else None,
+        )
 
 
 def retrain(

@@ -36,6 +36,8 @@ ROOMS = [
     "demonstration",
     "healthy_history",
     "pipeline",
+    "pending",
+    "snapshot_watch",
     "judged_rules",
     "audits",
     "champion_challenger",

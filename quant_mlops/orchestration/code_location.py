@@ -8,6 +8,7 @@ import dagster as dg
 
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.orchestration.resources import Server
+from quant_mlops.orchestration.run_sensors import run_sensors
 from quant_mlops.orchestration.sensors import alert_sensor
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.settings import Settings
@@ -41,7 +42,7 @@ def code_location(settings: Settings) -> dg.Definitions:
         logger.warning("%s", problem.message)
     shared = dg.Definitions(
         assets=[problem_asset(problem) for problem in problems],
-        sensors=[alert_sensor()],
+        sensors=[alert_sensor(), *run_sensors(found.strategies)],
         resources={"server": Server()},
     )
     return dg.Definitions.merge(*sets, shared)

@@ -1,12 +1,17 @@
-"""Jobs of a strategy: history, training, monitoring, the daily run, and the report."""
+"""Jobs of a strategy: history, training, monitoring, the daily run, and what keeps it in order."""
 
-from __future__ import annotations
+# Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
 from dataclasses import dataclass
+from datetime import date
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from quant_mlops.orchestration.partitions import sessions_pool
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.pipeline import revise_features
+from quant_mlops.retraining import request_retraining
 from quant_mlops.strategy import Strategy
 
 HISTORY = ("price_bars", "feature_events")
@@ -22,6 +27,11 @@ EXECUTORS = {
         {"start_method": {"forkserver": {"preload_modules": PRELOADED}}}
     ),
 }
+# The one check that no other job runs: it takes as long as building the snapshots did.
+VERIFICATION = "snapshots_are_reproducible"
+STRATEGY_TAG = "quant_mlops/strategy"
+REQUEST_OP = "request_retraining"
+SCHEDULED = "monthly schedule"
 
 
 @dataclass(frozen=True)
@@ -33,10 +43,13 @@ class StrategyJobs:
     monitoring: UnresolvedAssetJobDefinition
     daily: UnresolvedAssetJobDefinition
     report: UnresolvedAssetJobDefinition
+    verification: UnresolvedAssetJobDefinition
+    revision: dg.JobDefinition
+    retraining_request: dg.JobDefinition
 
-    def all(self) -> list[UnresolvedAssetJobDefinition]:
+    def all(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
         """Return every job."""
-        return [self.history, self.training, self.monitoring, self.daily, self.report]
+        return list(vars(self).values())
 
 
 def strategy_jobs(strategy: Strategy, *, executor: str = "in_process") -> StrategyJobs:
@@ -49,15 +62,14 @@ def strategy_jobs(strategy: Strategy, *, executor: str = "in_process") -> Strate
         Steps one after another in the process of the run, or each in a process of its own, which
         costs more than most steps take.
     """
+    verification = dg.AssetCheckKey(
+        dg.AssetKey([strategy.name, "training_snapshots"]), VERIFICATION
+    )
 
     def job(name: str, tables: tuple[str, ...], description: str) -> UnresolvedAssetJobDefinition:
         keys = [dg.AssetKey([strategy.name, table]) for table in tables]
-        return dg.define_asset_job(
-            f"{strategy.name}_{name}",
-            selection=dg.AssetSelection.assets(*keys),
-            description=description,
-            executor_def=EXECUTORS[executor],
-        )
+        chosen = dg.AssetSelection.assets(*keys) - dg.AssetSelection.checks(verification)
+        return _asset_job(strategy, name, chosen, description, executor=executor)
 
     return StrategyJobs(
         history=job("history", HISTORY, "Prices and features of a range of sessions."),
@@ -65,4 +77,73 @@ def strategy_jobs(strategy: Strategy, *, executor: str = "in_process") -> Strate
         monitoring=job("monitoring", MONITORING, "From predictions to alerts."),
         daily=job("daily", HISTORY + MONITORING, "Everything a session needs, once a session."),
         report=job("report", REPORT, "The HTML report."),
+        verification=_asset_job(
+            strategy, "verification", dg.AssetSelection.checks(verification),
+            "Verifies the newest snapshots by file and from the database.", executor=executor,
+        ),
+        revision=_revision_job(strategy),
+        retraining_request=_retraining_request_job(strategy),
+    )  # fmt: skip
+
+
+def _asset_job(
+    strategy: Strategy,
+    name: str,
+    selection: dg.AssetSelection,
+    description: str,
+    *,
+    executor: str,
+) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        f"{strategy.name}_{name}",
+        selection=selection,
+        description=description,
+        executor_def=EXECUTORS[executor],
+        tags={STRATEGY_TAG: strategy.name},
     )
+
+
+def _revision_job(strategy: Strategy) -> dg.JobDefinition:
+    table = dg.AssetKey([strategy.name, "feature_events"])
+
+    @dg.op(name=f"{strategy.name}__revise_features", pool=sessions_pool(strategy))
+    def revise(context: dg.OpExecutionContext, server: Server) -> None:
+        stored = revise_features(server.strategy(strategy, context.run_id))
+        context.log_event(dg.AssetObservation(table, metadata={"revisions": stored}))
+
+    @dg.job(
+        name=f"{strategy.name}_revision",
+        description="Carries restated prices into the features that they touch.",
+        executor_def=dg.in_process_executor,
+        tags={STRATEGY_TAG: strategy.name},
+    )
+    def revision() -> None:
+        revise()
+
+    return revision
+
+
+class RequestConfig(dg.Config):
+    """The session whose knowledge a retraining is to have."""
+
+    session: str
+
+
+def _retraining_request_job(strategy: Strategy) -> dg.JobDefinition:
+    @dg.op(name=f"{strategy.name}__{REQUEST_OP}")
+    def request(context: dg.OpExecutionContext, server: Server, config: RequestConfig) -> None:
+        session = date.fromisoformat(config.session)
+        found = request_retraining(server.strategy(strategy), session, by=SCHEDULED)
+        context.log.info("request %d is %s", found.request_id, found.status)
+
+    @dg.job(
+        name=f"{strategy.name}_retraining_request",
+        description="Asks for a retraining, which the sensor starts; a request that is open, or "
+        "one answered within the cool-down, takes it in.",
+        executor_def=dg.in_process_executor,
+        tags={STRATEGY_TAG: strategy.name},
+    )
+    def retraining_request() -> None:
+        request()
+
+    return retraining_request

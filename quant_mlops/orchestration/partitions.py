@@ -40,6 +40,15 @@ def session_partitions(strategy: Strategy) -> dg.DailyPartitionsDefinition:
     )
 
 
+def sessions_pool(strategy: Strategy) -> str:
+    """Return the pool of what computes sessions of a strategy.
+
+    Its one slot is held by a run: no session is computed twice at once, and none before the
+    sessions that it needs.
+    """
+    return f"{strategy.name}_sessions"
+
+
 def previous_session() -> dg.TimeWindowPartitionMapping:
     """Return the mapping by which a session depends on the session before it."""
     return dg.TimeWindowPartitionMapping(

@@ -14,13 +14,21 @@ from quant_mlops.orchestration.checks.market import market_checks
 from quant_mlops.orchestration.checks.monitoring import monitoring_checks
 from quant_mlops.orchestration.checks.training import training_checks
 from quant_mlops.orchestration.jobs import strategy_jobs
-from quant_mlops.orchestration.schedules import daily_schedule
+from quant_mlops.orchestration.repair_sensors import (
+    corrections_sensor,
+    missing_sessions_sensor,
+)
+from quant_mlops.orchestration.schedules import (
+    daily_schedule,
+    retraining_schedule,
+    verification_schedule,
+)
 from quant_mlops.orchestration.sensors import retraining_sensor
 from quant_mlops.strategy import Strategy
 
 
 def strategy_definitions(strategy: Strategy, *, executor: str = "in_process") -> dg.Definitions:
-    """Return assets, checks, jobs, schedule and sensor of a strategy; see `strategy_jobs`."""
+    """Return assets, checks, jobs, schedules and sensors of a strategy; see `strategy_jobs`."""
     jobs = strategy_jobs(strategy, executor=executor)
     return dg.Definitions(
         assets=[
@@ -37,6 +45,14 @@ def strategy_definitions(strategy: Strategy, *, executor: str = "in_process") ->
             *monitoring_checks(strategy),
         ],
         jobs=jobs.all(),
-        schedules=[daily_schedule(strategy, jobs)],
-        sensors=[retraining_sensor(strategy, jobs)],
+        schedules=[
+            daily_schedule(strategy, jobs),
+            retraining_schedule(strategy, jobs),
+            verification_schedule(strategy, jobs),
+        ],
+        sensors=[
+            retraining_sensor(strategy, jobs),
+            missing_sessions_sensor(strategy, jobs),
+            corrections_sensor(strategy, jobs),
+        ],
     )

@@ -57,6 +57,7 @@ CHECKS = {
     ("feature_events", "values_arrive_in_time", False),
     ("feature_events", "served_values_agree_with_prices", False),
     ("training_snapshots", "snapshot_is_intact", True),
+    ("training_snapshots", "snapshots_are_reproducible", False),
     ("models", "artifacts_are_intact", True),
     ("model_deployments", "live_model_has_a_verdict", True),
     ("drift_metrics", "within_thresholds", False),
@@ -72,7 +73,17 @@ JOBS = {
         "drift_metrics", "alerts",
     },
     "report": {"monitoring_report"},
+    "verification": set(),
+    "revision": set(),
+    "retraining_request": set(),
 }  # fmt: skip
+SCHEDULES = {"daily_schedule", "monthly_retraining_schedule", "weekly_verification_schedule"}
+SENSORS = {"retraining_sensor", "missing_sessions_sensor", "corrections_sensor"}
+SHARED_SENSORS = {"alert_delivery_sensor", "run_failure_sensor", "run_success_sensor"}
+
+
+def named(strategy: str, names: set[str]) -> set[str]:
+    return {f"{strategy}_{name}" for name in names}
 
 
 def load(monkeypatch: pytest.MonkeyPatch, folder: Path) -> dg.Definitions:
@@ -164,15 +175,38 @@ def test_schedules_and_sensors_are_running_by_default(
     monkeypatch: pytest.MonkeyPatch, strategies: Path
 ) -> None:
     repository = load(monkeypatch, strategies).get_repository_def()
-    assert {s.name for s in repository.schedule_defs} == {"small_daily_schedule"}
-    assert {s.name for s in repository.sensor_defs} == {
-        "small_retraining_sensor",
-        "alert_delivery_sensor",
-    }
+    assert {s.name for s in repository.schedule_defs} == named("small", SCHEDULES)
+    assert {s.name for s in repository.sensor_defs} == named("small", SENSORS) | SHARED_SENSORS
     assert {s.default_status for s in repository.schedule_defs} == {
         dg.DefaultScheduleStatus.RUNNING
     }
     assert {s.default_status for s in repository.sensor_defs} == {dg.DefaultSensorStatus.RUNNING}
+
+
+def test_the_weekly_check_is_in_its_own_job_alone(
+    monkeypatch: pytest.MonkeyPatch, strategies: Path
+) -> None:
+    defs = load(monkeypatch, strategies)
+    holding = {
+        job.name
+        for job in defs.resolve_all_job_defs()
+        if job.name.startswith("small_")
+        and any("snapshots_are_reproducible" in node.name for node in job.graph.nodes)
+    }
+    assert holding == {"small_verification"}
+
+
+def test_what_computes_sessions_of_a_strategy_shares_one_slot(
+    monkeypatch: pytest.MonkeyPatch, strategies: Path
+) -> None:
+    defs = load(monkeypatch, strategies)
+    for name in ("history", "monitoring", "daily", "revision"):
+        pools = {n.definition.pool for n in defs.resolve_job_def(f"small_{name}").graph.nodes}
+        assert pools - {None} == {"small_sessions"}, name
+    for spec in defs.resolve_all_asset_specs():
+        policy = defs.resolve_assets_def(spec.key).backfill_policy
+        assert (policy is not None) is (spec.partitions_def is not None), spec.key
+        assert policy is None or policy.max_partitions_per_run is None
 
 
 def test_training_takes_the_one_slot_of_its_pool(
@@ -194,15 +228,12 @@ def test_two_strategies_stand_side_by_side(
     keys = {tuple(spec.key.path) for spec in defs.resolve_all_asset_specs()}
     assert keys == {(name, table) for name in ("small", "other") for table in GROUPS}
     repository = defs.get_repository_def()
-    assert {s.name for s in repository.schedule_defs} == {
-        "small_daily_schedule",
-        "other_daily_schedule",
-    }
-    assert {s.name for s in repository.sensor_defs} == {
-        "small_retraining_sensor",
-        "other_retraining_sensor",
-        "alert_delivery_sensor",
-    }
+    assert {s.name for s in repository.schedule_defs} == (
+        named("small", SCHEDULES) | named("other", SCHEDULES)
+    )
+    assert {s.name for s in repository.sensor_defs} == (
+        named("small", SENSORS) | named("other", SENSORS) | SHARED_SENSORS
+    )
     graph = defs.resolve_asset_graph()
     for key in graph.materializable_asset_keys:
         assert {parent.path[0] for parent in graph.get(key).parent_keys} <= {key.path[0]}
@@ -243,7 +274,8 @@ def test_a_wrong_file_is_shown_and_the_good_ones_load(
     dg.Definitions.validate_loadable(defs)
     keys = {tuple(spec.key.path) for spec in defs.resolve_all_asset_specs()}
     assert {table for name, table in keys if name == "small"} == set(GROUPS)
-    assert {s.name for s in defs.get_repository_def().schedule_defs} == {"small_daily_schedule"}
+    schedules = {s.name for s in defs.get_repository_def().schedule_defs}
+    assert schedules == named("small", SCHEDULES)
     problems = problems_of(defs)
     assert set(problems) == {"not-good.toml", "not good.toml"}
     for name, text in problems.items():

@@ -10,10 +10,13 @@ import pytest
 
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.orchestration.resources import Server
+from quant_mlops.orchestration.schedules import scheduled_session
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.strategy import Strategy
 
 SCHEDULE = "small_daily_schedule"
+MONTHLY = "small_monthly_retraining_schedule"
+WEEKLY = "small_weekly_verification_schedule"
 
 
 def definitions(
@@ -33,11 +36,14 @@ def definitions(
     ).get_repository_def()
 
 
-def tick(repository: dg.RepositoryDefinition, morning: date) -> dg.RunRequest | str:
+def tick(
+    repository: dg.RepositoryDefinition, morning: date, name: str = SCHEDULE
+) -> dg.RunRequest | str:
     """Return the run that the tick of a morning asks for, or why it asks for none."""
-    schedule = repository.get_schedule_def(SCHEDULE)
+    schedule = repository.get_schedule_def(name)
     zone = ZoneInfo(str(schedule.execution_timezone))
-    at = datetime(morning.year, morning.month, morning.day, 6, tzinfo=zone)
+    minute, hour, *_ = str(schedule.cron_schedule).split()
+    at = datetime(morning.year, morning.month, morning.day, int(hour), int(minute), tzinfo=zone)
     with dg.build_schedule_context(
         scheduled_execution_time=at, repository_def=repository
     ) as context:
@@ -89,7 +95,7 @@ def test_a_request_names_the_session_as_partition_and_as_key(
         (date(2021, 12, 23), date(2022, 1, 5)),  # observed holidays, New Year on a Saturday
     ],
 )
-@pytest.mark.parametrize("exchange", ["XNYS", "XLON", "XTKS", "XASX", "24/7"])
+@pytest.mark.parametrize("exchange", ["XNYS", "XLON", "XTKS", "XHKG", "XASX", "24/7"])
 def test_over_a_week_it_asks_for_each_session_once_in_order(
     strategy: Strategy, exchange: str, first: date, last: date
 ) -> None:
@@ -158,3 +164,65 @@ def test_a_session_that_cannot_be_judged_yet_is_named(strategy: Strategy) -> Non
     assert tick(slow, date(2022, 11, 29)) == (
         "2022-11-28 cannot be judged yet: it closed less than 1 day, 0:00:00 ago"
     )
+
+
+@pytest.mark.parametrize(
+    ("exchange", "month", "session"),
+    [
+        ("XNYS", "2022-01", "2022-01-03"),
+        ("XNYS", "2022-05", "2022-05-02"),
+        ("XTKS", "2022-01", "2022-01-04"),
+        ("XHKG", "2022-07", "2022-07-04"),
+        ("XLON", "2022-01", "2022-01-04"),
+        ("24/7", "2022-05", "2022-05-01"),
+    ],
+)
+def test_a_retraining_is_requested_after_the_first_session_of_a_month_alone(
+    strategy: Strategy, exchange: str, month: str, session: str
+) -> None:
+    repository = definitions(strategy, calendar=exchange)
+    year, number = (int(part) for part in month.split("-"))
+    mornings = [date(year, number, 1) + timedelta(days=n) for n in range(28)]
+    ticks = [tick(repository, morning, MONTHLY) for morning in mornings]
+    asked = [each for each in ticks if isinstance(each, dg.RunRequest)]
+    found = [each.run_config["ops"]["small__request_retraining"]["config"] for each in asked]
+    assert [(each.run_key, config) for each, config in zip(asked, found, strict=True)] == [
+        (month, {"session": session})
+    ]
+    job = repository.get_job("small_retraining_request")
+    assert dg.validate_run_config(job, asked[0].run_config)
+
+
+def test_it_says_why_it_does_not_request_a_retraining(xnys: dg.RepositoryDefinition) -> None:
+    assert tick(xnys, date(2022, 5, 4), MONTHLY) == (
+        "2022-05-03 was not the first session of its month, as 2022-05-02 came before it"
+    )
+    assert tick(xnys, date(2022, 5, 1), MONTHLY) == "2022-04-30 was not a session of XNYS"
+
+
+def test_snapshots_are_verified_every_saturday_once(xnys: dg.RepositoryDefinition) -> None:
+    schedule = xnys.get_schedule_def(WEEKLY)
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (
+        "0 8 * * 6",
+        "America/New_York",
+    )
+    request = tick(xnys, date(2022, 11, 26), WEEKLY)
+    assert isinstance(request, dg.RunRequest)
+    assert (request.run_key, request.partition_key) == ("2022-11-26", None)
+
+
+@pytest.mark.parametrize(
+    ("moment", "session"),
+    [
+        ("2022-11-24T05:59:59", "2022-11-22"),
+        ("2022-11-26T05:59:59", "2022-11-23"),
+        ("2022-11-26T06:00:00", "2022-11-25"),
+        ("2022-11-28T23:00:00", "2022-11-25"),
+        ("2022-03-14T06:00:00", "2022-03-11"),
+    ],
+)
+def test_the_newest_session_that_was_scheduled_is_known_at_any_moment(
+    strategy: Strategy, moment: str, session: str
+) -> None:
+    at = datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo("America/New_York"))
+    assert str(scheduled_session(strategy, at)) == session

@@ -5,7 +5,11 @@
 import dagster as dg
 
 from quant_mlops.orchestration.metadata import Materialized, markdown_table
-from quant_mlops.orchestration.partitions import partition_range, session_partitions
+from quant_mlops.orchestration.partitions import (
+    partition_range,
+    session_partitions,
+    sessions_pool,
+)
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import compute_features, history_start, revise_features
 from quant_mlops.strategy import Strategy
@@ -25,6 +29,7 @@ def feature_events_asset(strategy: Strategy) -> dg.AssetsDefinition:
         owners=[strategy.owner] if strategy.owner else None,
         partitions_def=session_partitions(strategy),
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=sessions_pool(strategy),
         code_version=logic,
         description="Feature values with event and ingest time, computed from the prices of each "
         "session and the lookback before it; prices restated in the same run lead to revisions of "

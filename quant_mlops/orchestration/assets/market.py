@@ -8,7 +8,11 @@ import dagster as dg
 
 from quant_mlops.market.price_checks import describe_defects
 from quant_mlops.orchestration.metadata import Materialized, markdown_table
-from quant_mlops.orchestration.partitions import partition_range, session_partitions
+from quant_mlops.orchestration.partitions import (
+    partition_range,
+    session_partitions,
+    sessions_pool,
+)
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import ingest_prices
 from quant_mlops.strategy import Strategy
@@ -29,6 +33,7 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
         owners=[strategy.owner] if strategy.owner else None,
         partitions_def=session_partitions(strategy),
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=sessions_pool(strategy),
         code_version="1",
         description="Daily bars with the time each became known, from the strategy's price file. "
         "The first partition holds all history up to it. Defective rows are rejected or flagged "

@@ -7,7 +7,11 @@ import numpy as np
 
 from quant_mlops.alerts.outbox import count_by_severity
 from quant_mlops.orchestration.metadata import Materialized, inline_plot, markdown_table
-from quant_mlops.orchestration.partitions import partition_range, session_partitions
+from quant_mlops.orchestration.partitions import (
+    partition_range,
+    session_partitions,
+    sessions_pool,
+)
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import judge_sessions, measure_feature_drift, raise_alerts
 from quant_mlops.strategy import Strategy
@@ -33,6 +37,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         owners=owners,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=sessions_pool(strategy),
         code_version="1",
         description="PSI of each feature over the newest window of sessions, against the profile "
         "of the rows that the live model was trained on.",
@@ -55,6 +60,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         owners=owners,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=sessions_pool(strategy),
         code_version="1",
         description="IC, PSI and rolling Sharpe of each session as known when it was judged; what "
         "cannot be computed is NULL.",
@@ -84,6 +90,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         owners=owners,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=sessions_pool(strategy),
         code_version="1",
         description="The rules of the response matrix, applied to all sessions judged so far. New "
         "alerts act on the strategy's state and may request a retraining.",

@@ -9,6 +9,7 @@ from quant_mlops.orchestration.partitions import (
     partition_range,
     previous_session,
     session_partitions,
+    sessions_pool,
 )
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import make_predictions, realise_returns
@@ -33,6 +34,7 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         owners=owners,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=sessions_pool(strategy),
         code_version="1",
         description="Signals at the open of each session, by the model live then, from features "
         "known then. A stored prediction is never changed.",
@@ -60,6 +62,7 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         owners=owners,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=sessions_pool(strategy),
         code_version="1",
         description="Daily return of the long-short portfolio of the predictions, after cost.",
     )

@@ -1,4 +1,4 @@
-"""Checks of training sets, models and what is live: all of them stop the run."""
+"""Checks of training sets, models and what is live; those of a training run stop it."""
 
 # Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
@@ -8,8 +8,11 @@ from functools import partial
 import dagster as dg
 
 from quant_mlops.errors import QuantMlopsError
+from quant_mlops.orchestration.jobs import VERIFICATION
+from quant_mlops.orchestration.metadata import markdown_table
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.registry.live_verdict import live_verdict
+from quant_mlops.snapshot_watch import NEWEST, verify_newest_snapshots
 from quant_mlops.strategy import Strategy
 from quant_mlops.training.snapshot_files import list_snapshots, read_snapshot
 
@@ -65,7 +68,33 @@ def training_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
             },
         )
 
-    return [snapshot_is_intact, artifacts_are_intact, live_model_has_a_verdict]
+    @dg.asset_check(
+        name=VERIFICATION,
+        asset=dg.AssetKey([key, "training_snapshots"]),
+        description=f"The newest {NEWEST} snapshots are what was written, and the database gives "
+        f"each of them again. One that fails is a critical alert. It runs once a week.",
+    )
+    def snapshots_are_reproducible(server: Server) -> dg.AssetCheckResult:
+        found = verify_newest_snapshots(server.strategy(strategy))
+        rows = [
+            (v.snapshot.fingerprint[:16], v.snapshot.row_count, v.verdict.file_problem or "intact",
+             v.verdict.database_problem or "the same again")
+            for v in found
+        ]  # fmt: skip
+        return dg.AssetCheckResult(
+            passed=not any(v.problem for v in found),
+            metadata={
+                "snapshots": len(found),
+                "verified": markdown_table(("fingerprint", "rows", "file", "database"), rows),
+            },
+        )
+
+    return [
+        snapshot_is_intact,
+        artifacts_are_intact,
+        live_model_has_a_verdict,
+        snapshots_are_reproducible,
+    ]
 
 
 def _refusal(action: Callable[[], object]) -> str:

@@ -1,0 +1,245 @@
+"""Missing sessions are run and restated bars carried on, neither twice at once nor for ever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from quant_mlops.database import Database
+from quant_mlops.orchestration.instance import run_job
+from quant_mlops.orchestration.jobs import STRATEGY_TAG
+from quant_mlops.orchestration.repair_sensors import CORRECTIONS_TAG, MISSING_TAG, MOST_SESSIONS
+from quant_mlops.orchestration.resources import Server
+from quant_mlops.pending import incomplete_sessions
+from quant_mlops.pipeline import StrategyContext
+from quant_mlops.settings import load_settings
+from quant_mlops.strategy import Strategy
+
+pytestmark = pytest.mark.shared
+
+MISSING = "small_missing_sessions_sensor"
+CORRECTIONS = "small_corrections_sensor"
+FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@pytest.fixture
+def ran_database(ran_desk: Any) -> Iterator[Database]:
+    with Database(ran_desk.conninfo) as database:
+        yield database
+
+
+def tick(desk: Any, defs: dg.Definitions, sensor: str) -> dg.RunRequest | str:
+    repository = defs.get_repository_def()
+    with dg.build_sensor_context(
+        instance=desk.instance, repository_def=repository, resources={"server": Server()}
+    ) as context:
+        data = repository.get_sensor_def(sensor).evaluate_tick(context)
+    if not data.run_requests:
+        assert data.skip_message
+        return data.skip_message
+    (request,) = data.run_requests
+    return request
+
+
+def asked_for(found: dg.RunRequest | str) -> list[str]:
+    assert isinstance(found, dg.RunRequest), found
+    if found.partition_key:
+        return [found.partition_key]
+    return [found.tags[FIRST], found.tags[LAST]]
+
+
+def add_run(
+    desk: Any, defs: dg.Definitions, job: str, status: dg.DagsterRunStatus, tags: dict[str, str]
+) -> str:
+    run = desk.instance.create_run_for_job(
+        defs.resolve_job_def(f"small_{job}"), tags={STRATEGY_TAG: "small"} | tags, status=status
+    )
+    return str(run.run_id)
+
+
+def lose(database: Database, sessions: list[date]) -> None:
+    database.execute("DELETE FROM drift_metrics WHERE date = ANY (%s)", [sessions])
+
+
+def test_a_strategy_that_misses_nothing_or_never_ran_asks_for_nothing(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
+    lose(ran_database, sessions)
+    assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
+
+
+def test_missing_sessions_are_run_stretch_by_stretch_oldest_first(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    before = ran_database.fetch_all("SELECT date, ic, psi FROM drift_metrics ORDER BY date")
+    lose(ran_database, [*sessions[-20:-17], sessions[-5]])
+
+    first = tick(ran_desk, defs, MISSING)
+
+    assert asked_for(first) == [str(sessions[-20]), str(sessions[-18])]
+    assert isinstance(first, dg.RunRequest)
+    assert first.tags[MISSING_TAG] == "small"
+    run_job(
+        defs, ran_desk.instance, "small_daily", sessions=(sessions[-20], sessions[-18]),
+        tags=dict(first.tags),
+    )  # fmt: skip
+    second = tick(ran_desk, defs, MISSING)
+    assert asked_for(second) == [str(sessions[-5])]
+    run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-5], sessions[-5]))
+    assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
+    after = ran_database.fetch_all("SELECT date, ic, psi FROM drift_metrics ORDER BY date")
+    assert after == before
+
+
+def test_a_session_without_a_price_is_missing_though_it_was_judged(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date], forge: Any
+) -> None:
+    forge(ran_database, "DELETE FROM price_bars WHERE session = %s", [sessions[-3]])
+    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-3])]
+
+
+def test_a_tick_asks_for_so_many_sessions_at_most(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    lose(ran_database, sessions[-40:])
+    start = len(sessions) - 40
+    assert asked_for(tick(ran_desk, defs, MISSING)) == [
+        str(sessions[start]), str(sessions[start + MOST_SESSIONS - 1]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("job", ["daily", "history"])
+def test_while_a_run_works_on_sessions_no_other_is_asked_for(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date], job: str
+) -> None:
+    lose(ran_database, [sessions[-5]])
+    tags = {"dagster/partition": str(sessions[-1])}
+    run_id = add_run(ran_desk, defs, job, dg.DagsterRunStatus.NOT_STARTED, tags)
+    assert tick(ran_desk, defs, MISSING) == f"1 sessions are missing; run {run_id} is at work"
+
+
+def test_a_training_at_work_or_another_strategys_run_is_in_nobodys_way(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    lose(ran_database, [sessions[-5]])
+    add_run(ran_desk, defs, "training", dg.DagsterRunStatus.STARTED, {})
+    tags = {STRATEGY_TAG: "other", "dagster/partition": str(sessions[-5])}
+    add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.STARTED, tags)
+    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-5])]
+
+
+def test_a_session_is_tried_three_times_and_anew_when_the_price_file_has_changed(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date],
+    strategy: Strategy,
+) -> None:  # fmt: skip
+    lose(ran_database, sessions[-5:-3] + sessions[-2:-1])
+    tags = {MISSING_TAG: "small", FIRST: str(sessions[-5]), LAST: str(sessions[-4])}
+    keys = []
+    for _ in range(3):
+        found = tick(ran_desk, defs, MISSING)
+        assert asked_for(found) == [str(sessions[-5]), str(sessions[-4])]
+        assert isinstance(found, dg.RunRequest)
+        keys.append(found.run_key)
+        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.FAILURE, tags)
+    # Given up for now, it does not keep the others from their turn.
+    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-2])]
+    lose(ran_database, sessions[-5:-3])
+    only = {MISSING_TAG: "small", "dagster/partition": str(sessions[-2])}
+    for _ in range(3):
+        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.SUCCESS, only)
+    assert "were tried 3 times each" in str(tick(ran_desk, defs, MISSING))
+
+    now = datetime.now(UTC).timestamp()
+    os.utime(Path(strategy.prices.file), (now, now))
+    again = tick(ran_desk, defs, MISSING)
+    assert asked_for(again) == [str(sessions[-5]), str(sessions[-4])]
+    assert isinstance(again, dg.RunRequest)
+    # Dagster drops a request whose key it has seen, whatever became of the run.
+    assert len({*keys, again.run_key}) == 4
+
+
+def test_what_is_not_due_yet_is_not_missing(
+    ran_desk: Any, ran_database: Database, strategy: Strategy, sessions: list[date]
+) -> None:
+    lose(ran_database, sessions[-5:])
+    work = StrategyContext(ran_database, load_settings(home=ran_desk.home), strategy)
+    assert incomplete_sessions(work, sessions[-6]) == []
+    assert incomplete_sessions(work, sessions[-4]) == sessions[-5:-3]
+
+
+def restate(database: Database, session: date) -> None:
+    """Store a later print of one bar."""
+    database.execute(
+        "INSERT INTO price_bars (ticker, event_time, ingest_time, session, close, "
+        "availability_observed, source) "
+        "SELECT ticker, event_time, ingest_time + interval '2 days', session, close * 1.5, "
+        "true, 'restated' FROM price_bars WHERE ticker = 'T07' AND session = %s",
+        [session],
+    )
+
+
+def test_restated_bars_lead_to_one_run_that_revises_what_they_touch(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    nothing = "no bar was restated since features were revised"
+    assert tick(ran_desk, defs, CORRECTIONS) == nothing
+    restate(ran_database, sessions[-30])
+
+    found = tick(ran_desk, defs, CORRECTIONS)
+
+    assert isinstance(found, dg.RunRequest)
+    count = "SELECT count(*) FROM feature_events WHERE entity_key = %s"
+    before = {t: ran_database.fetch_all(count, [t]) for t in ("T06", "T07")}
+    result = run_job(defs, ran_desk.instance, "small_revision", tags=dict(found.tags))
+    assert result.success
+    after = {t: ran_database.fetch_all(count, [t]) for t in ("T06", "T07")}
+    assert after["T06"] == before["T06"]
+    revised = after["T07"][0][0] - before["T07"][0][0]
+    # A return over five sessions, one over one, and a deviation over twenty.
+    assert revised >= 2 + 2 + 20
+    observed = result.filter_events(lambda e: e.event_type_value == "ASSET_OBSERVATION")
+    (event,) = [e.asset_observation_data.asset_observation for e in observed]
+    assert event.metadata["revisions"].value == revised
+    assert event.asset_key.path == ["small", "feature_events"]
+    assert tick(ran_desk, defs, CORRECTIONS) == nothing
+
+
+def test_a_revision_waits_for_runs_at_work_and_is_tried_three_times(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    restate(ran_database, sessions[-30])
+    tags = {"dagster/partition": str(sessions[-1])}
+    run_id = add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.STARTED, tags)
+    assert f"wait for run {run_id}" in str(tick(ran_desk, defs, CORRECTIONS))
+    ran_desk.instance.report_run_failed(ran_desk.instance.get_run_by_id(run_id))
+    keys = set()
+    for _ in range(3):
+        found = tick(ran_desk, defs, CORRECTIONS)
+        assert isinstance(found, dg.RunRequest)
+        keys.add(found.run_key)
+        state = {CORRECTIONS_TAG: found.tags[CORRECTIONS_TAG]}
+        add_run(ran_desk, defs, "revision", dg.DagsterRunStatus.FAILURE, state)
+    assert len(keys) == 3
+    given_up = str(tick(ran_desk, defs, CORRECTIONS))
+    assert given_up.startswith("restated bars of 1 tickers could not be carried on in 3 runs")
+
+
+def test_before_features_were_computed_there_is_nothing_to_revise(
+    desk: Any, defs: dg.Definitions
+) -> None:
+    with Database(desk.conninfo) as database:
+        for lag in ("15 minutes", "2 days"):
+            database.execute(
+                "INSERT INTO price_bars (ticker, event_time, ingest_time, session, close, "
+                "availability_observed, source) VALUES ('A', '2022-11-23 21:00Z', "
+                "timestamptz '2022-11-23 21:00Z' + %s::interval, '2022-11-23', 10, true, 'x')",
+                [lag],
+            )
+    assert tick(desk, defs, CORRECTIONS) == "no bar was restated since features were revised"
