@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 import numpy as np
@@ -77,14 +78,6 @@ def daily_mlops_job(
             f"{session} can be judged from {judged_at:%Y-%m-%d %H:%M} UTC on; give an earlier "
             f"session, or none for the newest that can be judged"
         )
-    model = _model_status(model_registry, strategy_id, judged_at)
-    health = feature_health(
-        database,
-        calendar,
-        _features_of(model_registry, model),
-        session=session,
-        as_of=judged_at,
-    )
     problems = _measure_drift(feature_store, model_registry, drift_monitor, session)
     metrics = drift_monitor.run_daily(session)
     respond(
@@ -96,6 +89,46 @@ def daily_mlops_job(
         evaluation_lag=drift_monitor.evaluation_lag,
         cooldown_sessions=cooldown_sessions,
     )
+    return report_session(
+        model_registry,
+        drift_monitor,
+        metrics,
+        problems=problems,
+        max_feature_age=max_feature_age,
+    )
+
+
+def report_session(
+    model_registry: ModelRegistry,
+    drift_monitor: DriftMonitor,
+    metrics: DriftMetrics,
+    *,
+    problems: Sequence[str] = (),
+    max_feature_age: int = 0,
+) -> DailyReport:
+    """Say what a session that was judged means for the strategy, without acting on it.
+
+    Parameters
+    ----------
+    model_registry : ModelRegistry
+    drift_monitor : DriftMonitor
+    metrics : DriftMetrics
+        Of the session, after its alerts were raised.
+    problems : sequence of str
+        Found on the way, such as a step that failed; those of the session follow them.
+    max_feature_age : int
+        Sessions that a feature may lag behind beyond its declared availability.
+    """
+    database, strategy_id, session = drift_monitor.database, metrics.strategy_id, metrics.date
+    judged_at = metrics.evaluation_time
+    model = _model_status(model_registry, strategy_id, judged_at)
+    health = feature_health(
+        database,
+        drift_monitor.calendar,
+        _features_of(model_registry, model),
+        session=session,
+        as_of=judged_at,
+    )
     alerts = [
         alert
         for alert in list_alerts(database, strategy_id=strategy_id, limit=None)
@@ -103,8 +136,8 @@ def daily_mlops_job(
         and (alert.closed_session is None or alert.closed_session > session)
     ]
     state = current_state(database, strategy_id, at=judged_at)
-    problems += _problems(model, health, metrics, max_feature_age=max_feature_age)
-    decision, sentence = _decide(state, problems, alerts)
+    found = [*problems, *_problems(model, health, metrics, max_feature_age=max_feature_age)]
+    decision, sentence = _decide(state, found, alerts)
     return DailyReport(
         strategy_id=strategy_id,
         date=session,
@@ -116,7 +149,7 @@ def daily_mlops_job(
         new_alerts=tuple(alert for alert in alerts if alert.opened_session == session),
         open_alerts=tuple(alert for alert in alerts if alert.opened_session < session),
         state=state,
-        problems=tuple(problems),
+        problems=tuple(found),
         decision=decision,
         sentence=sentence,
     )
@@ -200,13 +233,14 @@ def _problems(
 
 def _decide(state: StrategyState, problems: list[str], alerts: list[Alert]) -> tuple[str, str]:
     """Return the decision: a pause outranks bad data, and bad data a reduced position."""
+    reason = (state.reason or "").removeprefix(f"{state.strategy_id}: ")
     if state.status == PAUSED:
-        return STOPPED, f"Do not trade until a person resumes the strategy: {state.reason}."
+        return STOPPED, f"Do not trade until a person resumes the strategy: {reason}."
     if problems:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         return CHECK, f"Check the data before trading: {problems[0]}{more}."
     if state.position_scale < 1:
-        return REDUCED, f"Trade at {state.position_scale:.0%} of the position: {state.reason}."
+        return REDUCED, f"Trade at {state.position_scale:.0%} of the position: {reason}."
     if alerts:
         return TRADE, f"Trade; {len(alerts)} alerts are open and none of them limits the position."
     return TRADE, "Trade; nothing is out of order."

@@ -90,9 +90,9 @@ def _text(report: DailyReport) -> str:
         ["Model", *_model(report)],
         ["Features: sessions old, share missing", *_features(report)],
         ["Metrics", *_metrics(report)],
-        ["Rules met", *_alerts(report.rules_met)],
-        ["New alerts", *_alerts(report.new_alerts)],
-        ["Open alerts from before", *_alerts(report.open_alerts)],
+        ["Rules met", *_alerts(report, report.rules_met)],
+        ["New alerts", *_alerts(report, report.new_alerts)],
+        ["Open alerts from before", *_alerts(report, report.open_alerts)],
     ]
     return "\n\n".join("\n".join(_wrapped(block)) for block in blocks if block) + "\n"
 
@@ -160,8 +160,13 @@ def _metrics(report: DailyReport) -> list[str]:
     return [f"  {name:{NAME}} {text.rstrip()}" for name, text in lines]
 
 
-def _alerts(alerts: Sequence[Alert]) -> list[str]:
-    return _items([f"{a.severity}: {a.message} (since {a.opened_session})" for a in alerts])
+def _alerts(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
+    return _items([f"{a.severity}: {_named_once(report, a.message)}" for a in alerts])
+
+
+def _named_once(report: DailyReport, text: str) -> str:
+    """Return a text without the strategy's name before it, which the report begins with."""
+    return text.removeprefix(f"{report.strategy_id}: ")
 
 
 def _number(value: float) -> str:

@@ -41,7 +41,7 @@ TABLE = {
         "alerts", "Look at alerts, deliver and acknowledge them, and resume a strategy."
     ),
     "trace": Entry("trace", "Show where the prediction of ENTITY at TIME came from."),
-    "daily": Entry("runs", "Run everything a session needs, from its prices to its alerts."),
+    "daily": Entry("runs", "Run everything a session needs, and report what it says."),
     "report": Entry("runs", "Write the HTML report of a strategy."),
     "doctor": Entry(
         "doctor", "Check settings, disk, database and strategies, and say what to mend."

@@ -7,8 +7,9 @@ from datetime import datetime
 import click
 
 from quant_mlops.alerts.dispatch import dispatch_alerts
-from quant_mlops.cli.output import emit, json_option, print_pairs, say
+from quant_mlops.cli.output import emit, json_option, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
+from quant_mlops.daily import report_session
 from quant_mlops.errors import MonitoringError
 from quant_mlops.pipeline import (
     compute_features,
@@ -29,10 +30,12 @@ DAY = click.DateTime(formats=["%Y-%m-%d"])
 @strategy_option
 @json_option
 def daily(session: datetime | None, strategy_name: str | None, as_json: bool) -> None:
-    """Run everything a session needs, from its prices to its alerts.
+    """Run everything a session needs, and report what it says.
 
-    The alerts that wait are delivered at the end; a channel that fails is tried again by the next
-    run, by `alerts deliver` or by Dagster.
+    The report begins with the decision: trade, trade reduced, paused, or check the data. Then come
+    the model, the age of each feature, the metrics, and the alerts with what was checked for them.
+    Alerts that wait are delivered at the end; a channel that fails is tried again by the next run,
+    by `alerts deliver` or by Dagster.
     """
     with open_strategy(strategy_name) as work:
         day = chosen_session(work, session)
@@ -50,38 +53,33 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         measure_feature_drift(work, day, day)
         metrics, _ = judge_sessions(work, day, day)
         response = raise_alerts(work, day)
+        verdict = report_session(work.registry, work.monitor, metrics[0])
         told = dispatch_alerts(work.database, work.settings)
     if predictions.sessions_without_model:
         say(
             f"no model of {work.strategy.name} was live at the open of {day}, so there are no "
             f"predictions; `quant-mlops models train` makes the first"
         )
-    judged = metrics[0]
     document = {
         "session": day,
+        "decision": verdict.decision,
         "bars_stored": prices.written.stored,
         "feature_events_stored": stored,
         "feature_events_revised": revised,
         "predictions": predictions.offered,
-        "metrics": judged,
+        "metrics": verdict.metrics,
         "new_alerts": response.alerts,
         "retraining_requests": response.open_requests,
         "deliveries": told,
+        "report": verdict,
     }
-    pairs = [
-        ("session", day),
-        ("bars stored", prices.written.stored),
-        ("feature events stored", stored),
-        ("feature events revised by restated prices", revised),
-        ("predictions", predictions.offered),
-        ("IC", judged.ic),
-        ("PSI", judged.psi),
-        ("5-day Sharpe", judged.sharpe_5d),
-        ("no data", judged.no_data),
-        ("new alerts", "; ".join(alert.message for alert in response.alerts) or "none"),
-        ("alerts delivered, failed", f"{told.delivered}, {told.failed}"),
-    ]
-    emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
+    done = (
+        f"This run\n"
+        f"  stored {prices.written.stored} bars, {stored} feature events, {revised} revisions; "
+        f"{predictions.offered} predictions\n"
+        f"  alerts: {len(response.alerts)} new, {told.delivered} delivered, {told.failed} failed"
+    )
+    emit(document, as_json=as_json, show=lambda: click.echo(f"{verdict.render()}\n{done}"))
 
 
 @click.command(epilog="Example: quant-mlops report")

@@ -149,8 +149,31 @@ def test_the_daily_run_takes_the_newest_session_and_repeats_itself(
     assert first["deliveries"]["delivered"] > 0
     assert again["deliveries"]["delivered"] == 0
     assert (again["bars_stored"], again["feature_events_stored"]) == (0, 0)
-    assert again["metrics"]["ic"] == first["metrics"]["ic"]
     assert again["new_alerts"] == []
+    assert again["report"] == first["report"]
+    report = first["report"]
+    assert report["metrics"] == first["metrics"]
+    assert report["decision"] == first["decision"]
+    assert report["model"]["label"] == "small_ridge v1"
+    assert [f["feature_name"] for f in report["features"]] == ["ret_5d", "reversal_1d", "vol_20d"]
+    assert {f["sessions_old"] for f in report["features"]} == {0}
+    stored = {alert["alert_id"] for alert in first["new_alerts"]}
+    assert {alert["alert_id"] for alert in report["new_alerts"]} == stored
+
+
+def test_the_daily_run_tells_a_person_what_to_do_in_eighty_columns(
+    desk: Any, sessions: list[date], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    report = desk("daily", "--json").document["report"]
+    lines = desk("daily").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"small, session {sessions[-1]}, judged at ")
+    assert lines[1] == f"DECISION: {report['decision'].upper()}"
+    text = " ".join(" ".join(lines).split())
+    parts = ("small_ridge v1, live since", "ret_5d 0 0.0%", "PSI of signals", "stored 0 bars")
+    for part in (report["sentence"], *parts, *(a["message"] for a in report["rules_met"])):
+        assert part.removeprefix("small: ") in text
 
 
 @pytest.mark.parametrize("command", [["daily"], ["drift", "run"]], ids=" ".join)

@@ -155,7 +155,7 @@ def test_the_decision_follows_the_state_and_the_problems(
     work.monitor.config = replace(never, ic_critical=2.0)
     report = job(work, day)
     assert report.decision == "trade reduced"
-    assert report.sentence.startswith("Trade at 50% of the position: small: IC < 2, ")
+    assert report.sentence.startswith("Trade at 50% of the position: IC < 2, ")
     assert [alert.rule for alert in report.new_alerts] == ["ic_severe"]
     assert report.rules_met == report.new_alerts
 
@@ -184,7 +184,7 @@ def test_a_person_reads_it_in_eighty_columns(work: StrategyContext, sessions: li
         for part in (report.sentence, "ret_5d", "IC over 1", "PSI of signals", "Sharpe, 60"):
             assert part in text
         for alert in (*report.new_alerts, *report.open_alerts):
-            assert alert.message in text
+            assert alert.message.removeprefix("small: ") in text
 
 
 def test_a_strategy_without_file_model_or_data_is_reported_too(
