@@ -135,6 +135,7 @@ def monitoring_figures(context: StrategyContext) -> dict[str, Figure]:
             days,
             {name: history.features.psi[:, i] for i, name in enumerate(history.features.names)},
             aggregate=history.drift.psi,
+            signals=history.drift.prediction_psi,
         ),
         "cumulative return": cumulative_return_figure(
             days,

@@ -19,9 +19,14 @@ from quant_mlops.judged_rules import JudgedRule, JudgedRules, judge_rules
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 COLUMNS = (
-    "date", "ic", "ic_5d_avg", "psi", "psi_max", "psi_max_feature", "sharpe_5d", "sharpe_20d",
-    "no_data",
+    "date", "ic", "ic_5d_avg", "psi", "psi_max", "psi_max_feature", "prediction_psi", "sharpe_5d",
+    "sharpe_20d", "no_data",
 )  # fmt: skip
+# What fits into 80 columns, under headings that do.
+SHOWN = {
+    "date": "date", "ic": "IC", "ic_5d_avg": "IC, 5d", "psi": "PSI", "prediction_psi": "signals",
+    "sharpe_5d": "Sharpe", "sharpe_20d": "20d", "no_data": "no data",
+}  # fmt: skip
 
 
 @click.group(epilog="Example: quant-mlops drift show")
@@ -49,13 +54,18 @@ def run(session: datetime | None, strategy_name: str | None, as_json: bool) -> N
 @strategy_option
 @json_option
 def show(last: int, strategy_name: str | None, as_json: bool) -> None:
-    """Show the stored metrics of the newest sessions."""
+    """Show the stored metrics of the newest sessions.
+
+    PSI is the mean over the features; that of the model's own signals stands beside it and is in
+    no rule. Sharpe ratios are of 5 and of 20 sessions. --json names the feature that moved most.
+    """
     with open_strategy(strategy_name) as work:
         rows = work.database.fetch_all(
             query("select_newest_drift_metrics"), [work.strategy.name, last]
         )
     document = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-    emit(document, as_json=as_json, show=lambda: print_table(COLUMNS, rows))
+    cells = [[_short(entry[name]) for name in SHOWN] for entry in document]
+    emit(document, as_json=as_json, show=lambda: print_table(tuple(SHOWN.values()), cells))
 
 
 @drift.command(epilog="Example: quant-mlops drift rules --paths 2000")
@@ -76,6 +86,11 @@ def rules(paths: int, seed: int, strategy_name: str | None, as_json: bool) -> No
     with open_strategy(strategy_name) as work:
         judged = judge_rules(work, paths=paths, seed=seed, progress=_progress)
     emit(judged, as_json=as_json, show=lambda: _show_rules(judged))
+
+
+def _short(value: object) -> object:
+    """Return a number with three digits, and anything else as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _show_rules(judged: JudgedRules) -> None:

@@ -133,7 +133,9 @@ def _ic_title(ic: Floats, mean: Floats, error: Floats) -> str:
 
 
 @house_style()
-def psi_figure(sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats) -> Figure:
+def psi_figure(
+    sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats, signals: Floats | None = None
+) -> Figure:
     """Draw the population stability index of every feature, and the aggregate thicker.
 
     Parameters
@@ -145,6 +147,8 @@ def psi_figure(sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats) 
         beyond that the others are thin grey lines.
     aggregate
         Shape (sessions,): the value that the rules judge.
+    signals
+        Shape (sessions,): the index of the model's own signals, dotted; it is in no aggregate.
 
     Returns
     -------
@@ -158,10 +162,13 @@ def psi_figure(sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats) 
         for name, values in psi.items()
         if np.isfinite(values).any()
     }
-    finite = np.isfinite(aggregate)
-    if not peaks and not finite.any():
+    if signals is None:
+        signals = np.full(len(sessions), np.nan)
+    judged = np.concatenate([aggregate, signals])
+    judged = judged[np.isfinite(judged)]
+    if not peaks and not len(judged):
         return empty_figure("Population stability index")
-    top = max([*peaks.values(), *aggregate[finite], PSI_SEVERE * 1.25]) * 1.15
+    top = max([*peaks.values(), *judged, PSI_SEVERE * 1.25]) * 1.15
     ranked = sorted(peaks, key=lambda name: (-peaks[name], name))
     figure, axes = new_figure(4.2, title=_psi_title(peaks, aggregate))
     axes.set_yscale("symlog", linthresh=PSI_SEVERE, linscale=1.6)
@@ -176,6 +183,11 @@ def psi_figure(sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats) 
             linestyle=FEATURE_DASHES[i // len(FEATURE_COLOURS)], linewidth=1.0, label=plain(name),
         )  # fmt: skip
     draw_line(axes, sessions, aggregate, color=INK, linewidth=2.2, label="aggregate")
+    if np.isfinite(signals).any():
+        draw_line(
+            axes, sessions, signals, color=INK, linestyle=(0, (1, 1.2)), linewidth=1.8,
+            label="signals",
+        )  # fmt: skip
     _mark_level(axes, PSI_MILD, "mild above 0.10")
     _mark_level(axes, PSI_SEVERE, "severe above 0.25")
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in PSI_TICKS if tick <= top]))
@@ -183,8 +195,9 @@ def psi_figure(sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats) 
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel("PSI (log scale above 0.25)")
     session_axis(axes, sessions[0], sessions[-1])
-    *named, total = axes.get_legend_handles_labels()[0]
-    legend_below(axes, [total, *named], columns=6)
+    handles = axes.get_legend_handles_labels()[0]
+    named = len(ranked[:FEATURES_NAMED])
+    legend_below(axes, [*handles[named:], *handles[:named]], columns=6)
     return figure
 
 

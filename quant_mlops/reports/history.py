@@ -82,7 +82,7 @@ def load_monitoring_history(
     with database.transaction() as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         reader = _Reader(connection, {"strategy_id": strategy_id, "first": first, "last": last})
-        drift = reader.columns("select_report_drift", 9)
+        drift = reader.columns("select_report_drift", 10)
         features = reader.columns("select_report_feature_drift", 4)
         returns = reader.columns("select_report_returns", 4)
         sessions = _union(drift[0], features[0], returns[0])

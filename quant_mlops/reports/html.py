@@ -160,7 +160,9 @@ def _information_coefficient(history: MonitoringHistory) -> list[Markup]:
 def _feature_drift(history: MonitoringHistory) -> list[Markup]:
     features = history.features
     by_name = {name: features.psi[:, i] for i, name in enumerate(features.names)}
-    figure = psi_figure(history.sessions, by_name, aggregate=history.drift.psi)
+    figure = psi_figure(
+        history.sessions, by_name, aggregate=history.drift.psi, signals=history.drift.prediction_psi
+    )
     parts = [drawn(figure, name="psi", description="PSI of every feature and in aggregate")]
     if features.names:
         parts.append(feature_table(history))

@@ -20,12 +20,14 @@ class DriftSeries:
     """Stored drift metrics, each of shape (sessions,); NaN where undefined or not evaluated.
 
     `ic` of a session is the newest one known on it, which is that of an earlier session.
+    `prediction_psi` is of the live model's signals, and no part of `psi`.
     """
 
     ic: Floats
     ic_20d_mean: Floats
     ic_20d_error: Floats
     psi: Floats
+    prediction_psi: Floats
     sharpe_5d: Floats
     sharpe_20d: Floats
     sharpe_60d: Floats

@@ -198,9 +198,24 @@ def test_a_session_is_judged_again_with_the_same_verdict(desk: Any, sessions: li
     shown = desk("drift", "show", "--last", 1, "--json").document[0]
     judged = desk("drift", "run", "--session", sessions[-2], "--json").document
     assert judged["date"] == shown["date"] == sessions[-2].isoformat()
-    assert {key: judged[key] for key in ("ic", "psi", "sharpe_20d")} == {
-        key: shown[key] for key in ("ic", "psi", "sharpe_20d")
-    }
+    shared = ("ic", "psi", "prediction_psi", "sharpe_20d")
+    assert {key: judged[key] for key in shared} == {key: shown[key] for key in shared}
+    assert shown["prediction_psi"] > 0
+
+
+def test_metrics_are_shown_whole_in_eighty_columns(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    entries = desk("drift", "show", "--json").document
+    lines = desk("drift", "show").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "signals" in lines[1]
+    assert "no data" in lines[1]
+    for entry in entries:
+        (row,) = [line for line in lines if entry["date"] in line]
+        for name in ("ic", "psi", "prediction_psi", "sharpe_5d"):
+            assert entry[name] is None or f" {entry[name]:.3g} " in row
 
 
 @pytest.mark.parametrize(

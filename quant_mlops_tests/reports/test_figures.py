@@ -195,6 +195,23 @@ def test_every_feature_is_drawn_but_only_the_highest_are_named() -> None:
     assert "feature_00" not in named
 
 
+def test_drift_of_the_signals_is_a_line_of_its_own_and_may_be_all_there_is() -> None:
+    sessions, signals = weekdays(30), np.full(30, 0.4)
+    calm = {"calm": np.full(30, 0.02)}
+    axes = psi_figure(sessions, calm, aggregate=calm["calm"], signals=signals).axes[0]
+    assert [line.get_label() for line in axes.get_lines()] == ["calm", "aggregate", "signals"]
+    drawn = axes.get_lines()[-1].get_ydata()
+    assert np.asarray(drawn, dtype=float).tolist() == signals.tolist()
+    assert axes.get_ylim()[1] > 0.4
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["aggregate", "signals", "calm"]
+    none = np.full(30, np.nan)
+    alone = psi_figure(sessions, {}, aggregate=none, signals=signals).axes[0]
+    assert "signals" in [line.get_label() for line in alone.get_lines()]
+    assert "signals" not in text_of(psi_figure(sessions, calm, aggregate=none, signals=none))
+
+
 def test_names_are_shown_as_they_are_and_never_read_as_formulas() -> None:
     hostile = ["_private", r"$\frac{$", "</svg><script>alert(1)</script>", "two\nlines\x01", "動量"]
     sessions = weekdays(10)

@@ -131,12 +131,12 @@ def test_every_series_is_aligned_to_the_sessions_of_any_table(database: Database
 def test_each_drift_metric_lands_under_its_own_name(database: Database) -> None:
     columns = {
         "ic": "ic", "ic_20d_mean": "ic_20d_mean", "ic_20d_se": "ic_20d_error", "psi": "psi",
-        "sharpe_5d": "sharpe_5d", "sharpe_20d": "sharpe_20d", "sharpe_60d": "sharpe_60d",
-        "sharpe_60d_se": "sharpe_60d_error",
+        "prediction_psi": "prediction_psi", "sharpe_5d": "sharpe_5d", "sharpe_20d": "sharpe_20d",
+        "sharpe_60d": "sharpe_60d", "sharpe_60d_se": "sharpe_60d_error",
     }  # fmt: skip
     drift(database, 0, **{column: float(i) for i, column in enumerate(columns)})
     found = load_monitoring_history(database, STRATEGY).drift
-    assert [getattr(found, name)[0] for name in columns.values()] == list(range(8))
+    assert [getattr(found, name)[0] for name in columns.values()] == list(range(9))
 
 
 def test_features_are_columns_by_name_and_a_null_is_not_a_zero(database: Database) -> None:

@@ -52,7 +52,7 @@ def filled(word: str = "momentum_us", sessions: int = 80) -> MonitoringHistory:
     return MonitoringHistory(
         strategy_id=word,
         sessions=days,
-        drift=DriftSeries(gaps, wave, np.abs(wave) / 3, np.abs(gaps), wave, wave, wave, wave),
+        drift=DriftSeries(gaps, wave, np.abs(wave) / 3, np.abs(gaps), gaps**2, *[wave] * 4),
         features=FeatureDrift((word, "rank"), np.stack([np.abs(gaps), rank], axis=1),
                               np.full((sessions, 2), 0.02)),
         returns=ReturnSeries(gaps / 10, wave / 10, np.where(wave < 0, 0.5, 1.0)),
@@ -191,7 +191,7 @@ def test_a_history_of_nothing_but_missing_values_works() -> None:
     blank = np.full(80, NAN)
     history = replace(
         history,
-        drift=DriftSeries(*[blank] * 8),
+        drift=DriftSeries(*[blank] * 9),
         features=FeatureDrift(("rsi_14",), np.full((80, 1), NAN), np.full((80, 1), NAN)),
         returns=ReturnSeries(blank, blank, blank),
     )
