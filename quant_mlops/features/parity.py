@@ -9,21 +9,14 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from quant_mlops.database import Database
-from quant_mlops.database.binary_copy import stream_arrays
-from quant_mlops.database.queries import query
 from quant_mlops.errors import FeatureStoreError
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.discrepancy import Explanation, Values, differs, explain
-from quant_mlops.features.recomputation import recomputed_values, with_history
+from quant_mlops.features.served_range import ServedRange, collect_served
 from quant_mlops.features.store import FeatureStore
-from quant_mlops.instants import from_microseconds, to_microseconds
 from quant_mlops.market.calendar import TradingCalendar
 
-Instants = npt.NDArray[np.int64]
 Sessions = npt.NDArray[np.datetime64]
-
-NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -124,46 +117,65 @@ def parity_check(
             f"parity was asked for with tolerance {tolerance} and max_shift {max_shift}; give "
             f"numbers of zero or more"
         )
-    days = np.asarray(sessions, dtype="datetime64[D]")
-    window, decisions = _window(store.database, calendar, days, reach=max_shift)
-    start = int(np.searchsorted(window, days[0]))
-    checked = slice(start, start + len(days))
-    beyond = (max_shift - start, max_shift - (len(window) - checked.stop))
-    everything = [*definitions, *other_definitions]
-    if tickers is None:
-        deepest = max((definition.lookback for definition in everything), default=0)
-        priced = with_history(calendar, window, deepest)
-        tickers = _entities(store.database, priced, events=calendar.closes(days))
-    names = sorted(set(tickers))
-    recomputed = recomputed_values(
-        store.database, calendar, everything, sessions=window, decisions=decisions, tickers=names
-    )
-    served = _served_values(
+    found = collect_served(
         store.database,
+        calendar,
         definitions,
-        events=calendar.closes(days),
-        decisions=decisions[checked],
-        entities=names,
+        sessions=np.asarray(sessions, dtype="datetime64[D]"),
+        reach=max_shift,
+        tickers=tickers,
+        other_definitions=other_definitions,
     )
-    found = []
-    for definition, was, around in zip(definitions, served, recomputed, strict=False):
+    return compare_served(found, found.sessions, tolerance=tolerance, max_shift=max_shift)
+
+
+def compare_served(
+    found: ServedRange,
+    days: Sessions,
+    *,
+    tolerance: float,
+    max_shift: int,
+    ahead: bool = True,
+) -> list[FeatureParity]:
+    """Compare the served with the recomputed values of some of the sessions of a range.
+
+    Parameters
+    ----------
+    found : ServedRange
+    days : ndarray of datetime64[D]
+        Consecutive, among its sessions.
+    ahead : bool
+        Whether recomputed values of sessions after the days may be recognised. They were not
+        known yet when the newest of the days was decided about.
+    """
+    offset = int(np.searchsorted(found.sessions, days[0]))
+    start = int(np.searchsorted(found.window, days[0]))
+    stop = start + len(days)
+    low, high = max(start - max_shift, 0), stop + (max_shift if ahead else 0)
+    reports = []
+    for definition, served, recomputed in zip(
+        found.definitions, found.served, found.recomputed, strict=False
+    ):
+        was, should = served[offset : offset + len(days)], recomputed[start:stop]
+        near = recomputed[low:high]
+        beyond = (max_shift - (start - low), max_shift - (low + len(near) - stop))
         explanation = explain(
             was,
-            np.pad(around, (beyond, (0, 0)), constant_values=np.nan),
+            np.pad(near, (beyond, (0, 0)), constant_values=np.nan),
             versions={
-                other.version: values[checked]
-                for other, values in zip(everything, recomputed, strict=True)
+                other.version: values[start:stop]
+                for other, values in zip(found.definitions, found.recomputed, strict=True)
                 if other.name == definition.name and other.version != definition.version
             },
             tolerance=tolerance,
         )
-        wrong = differs(was, around[checked], tolerance=tolerance)
-        found.append(
+        wrong = differs(was, should, tolerance=tolerance)
+        reports.append(
             _report(
-                definition, explanation, was, around[checked], wrong=wrong, days=days, names=names
+                definition, explanation, was, should, wrong=wrong, days=days, names=found.entities
             )
         )
-    return found
+    return reports
 
 
 def _report(
@@ -193,72 +205,3 @@ def _report(
         first_mismatch=days[wrong.any(axis=1)][0].item() if wrong.any() else None,
         explanation=explanation,
     )
-
-
-def _served_values(
-    database: Database,
-    definitions: Sequence[FeatureDefinition],
-    *,
-    events: Instants,
-    decisions: Instants,
-    entities: Sequence[str],
-) -> list[Values]:
-    """Return the value of each event that was the newest known at its decision, (S, N) each."""
-    column = {entity: i for i, entity in enumerate(entities)}
-    found = {
-        (d.name, d.version): np.full((len(events), len(entities)), np.nan) for d in definitions
-    }
-    parameters = {
-        "entities": list(entities),
-        "names": [name for name, _ in found],
-        "versions": [version for _, version in found],
-        "events": [from_microseconds(event) for event in events],
-        "decisions": [from_microseconds(decision) for decision in decisions],
-        "first": from_microseconds(events[0]),
-        "last": from_microseconds(events[-1]),
-    }
-    with database.transaction() as connection:
-        for entity, name, version, event, values in stream_arrays(
-            connection, query("select_served_values"), parameters
-        ):
-            found[name, version][np.searchsorted(events, event), column[entity]] = values
-    return [found[d.name, d.version] for d in definitions]
-
-
-def _entities(database: Database, priced: Sessions, events: Instants) -> list[str]:
-    """Return what has prices in some sessions, or was served about some events."""
-    rows = database.fetch_all(
-        query("select_priced_or_served_entities"),
-        {
-            "first_session": priced[0].item(),
-            "last_session": priced[-1].item(),
-            "first_event": from_microseconds(events[0]),
-            "last_event": from_microseconds(events[-1]),
-        },
-    )
-    return [entity for (entity,) in rows]
-
-
-def _window(
-    database: Database, calendar: TradingCalendar, days: Sessions, *, reach: int
-) -> tuple[Sessions, Instants]:
-    """Return the sessions up to so many before and after, and when each is decided about."""
-    positions = calendar.positions(days)
-    if len(days) == 0 or (np.diff(positions) != 1).any():
-        raise FeatureStoreError(
-            f"parity was asked for {len(days)} sessions"
-            f"{f' from {days[0]} to {days[-1]}' if len(days) else ''}, which is not one "
-            f"unbroken run of them; give all sessions of a range, in order"
-        )
-    now = to_microseconds(database.now())
-    every = calendar.sessions(calendar.first_day, calendar.last_day)
-    over = int((calendar.closes(every) <= now).sum())
-    first, last = np.searchsorted(every, days[[0, -1]])
-    if last >= over:
-        raise FeatureStoreError(
-            f"session {days[-1]} is not over yet, so nothing about it can be known; check sessions "
-            f"up to {every[over - 1]}"
-        )
-    chosen = slice(max(first - reach, 0), last + 1 + reach)
-    opens = np.append(calendar.opens(every)[1:], NEVER)
-    return every[chosen], np.minimum(opens[chosen], now)

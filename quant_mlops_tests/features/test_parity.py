@@ -21,6 +21,7 @@ from quant_mlops.features.computation import write_computed_features
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.discrepancy import Explanation
 from quant_mlops.features.parity import FeatureParity, parity_check
+from quant_mlops.features.parity_windows import parity_of_windows
 from quant_mlops.features.recomputation import recomputed_values
 from quant_mlops.features.rolling import lagged
 from quant_mlops.instants import from_microseconds, to_microseconds
@@ -665,3 +666,26 @@ def test_sessions_that_are_no_unbroken_run_or_not_over_are_refused(
             ask(EVE, tolerance=tolerance)
     with pytest.raises(FeatureStoreError, match="max_shift -2"):
         ask(EVE, max_shift=-2)
+
+
+def test_windows_checked_together_say_what_each_says_alone_on_its_own_morning(
+    served: FeatureStore, calendar: TradingCalendar, sample_panel: Panel, plant: Plant
+) -> None:
+    database = served.database
+    # What only the close after it can say, in time to be served.
+    plant(served, HALF_DAY, right(sample_panel, DEFINITIONS[0], HALF_DAY, shift=-1))
+    spans = [(FIRST, EVE), (EVE, HALF_DAY), (HALF_DAY, calendar.next(HALF_DAY)), (FIRST, LAST)]
+    windows = [calendar.sessions(*span) for span in spans]
+    together = parity_of_windows(database, calendar, DEFINITIONS, windows)
+    alone = [parity_of_windows(database, calendar, DEFINITIONS, [w])[0] for w in windows]
+    # Undefined numbers are equal when they are written alike.
+    assert repr(together) == repr(alone)
+    clean, newest, seen, whole = (found[0] for found in together)
+    assert clean.agrees
+    assert (newest.mismatches, newest.explanation.kind) == (20, "none")
+    assert newest.first_mismatch == HALF_DAY
+    for later in (seen, whole):
+        assert (later.explanation.kind, later.explanation.shift) == ("shift", -1)
+    hindsight = parity_check(served, calendar, DEFINITIONS, sessions=windows[1])[0]
+    assert (hindsight.explanation.kind, hindsight.explanation.shift) == ("shift", -1)
+    assert parity_of_windows(database, calendar, DEFINITIONS, []) == []
