@@ -7,6 +7,8 @@ from datetime import date, datetime
 
 import numpy as np
 
+from quant_mlops.alerts.diagnostics import Diagnostics
+from quant_mlops.alerts.onset import OnsetSettings
 from quant_mlops.alerts.outbox import Alert, list_alerts
 from quant_mlops.alerts.response import respond
 from quant_mlops.alerts.states import PAUSED, StrategyState, current_state
@@ -14,8 +16,10 @@ from quant_mlops.daily_report import DailyReport, ModelStatus
 from quant_mlops.database.queries import query
 from quant_mlops.drift.feature_drift import write_feature_drift
 from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor
+from quant_mlops.drift.rules import Rule
 from quant_mlops.errors import MonitoringError, QuantMlopsError
 from quant_mlops.features.catalog import resolve_versions
+from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.health import FeatureHealth, feature_health
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.registry import ModelRegistry
@@ -36,6 +40,8 @@ def daily_mlops_job(
     *,
     max_feature_age: int = 0,
     cooldown_sessions: int = 20,
+    rules: Sequence[Rule] | None = None,
+    definitions: Sequence[FeatureDefinition] = (),
 ) -> DailyReport:
     """Judge a session, act on the rules that are met, and say whether to trade.
 
@@ -56,11 +62,16 @@ def daily_mlops_job(
         a feed that died passes for healthy.
     cooldown_sessions : int
         Sessions after a retraining during which no other is requested.
+    rules : sequence of Rule, optional
+        Those of the monitor's config by default; calibrated ones must be given.
+    definitions : sequence of FeatureDefinition
+        Those of the strategy's features. Without them, alerts say that parity was not checked.
 
     Raises
     ------
     MonitoringError
-        The monitor is another strategy's, or the session cannot be judged yet.
+        The monitor is another strategy's, the session cannot be judged yet, or the rules are to
+        be calibrated and were not given.
     NotASessionError
         The exchange was closed on that day.
     """
@@ -88,6 +99,13 @@ def daily_mlops_job(
         last=session,
         evaluation_lag=drift_monitor.evaluation_lag,
         cooldown_sessions=cooldown_sessions,
+        onset=OnsetSettings(drift_monitor.horizon, drift_monitor.psi_window),
+        rules=rules,
+        diagnostics=Diagnostics(
+            _features_of(model_registry, _model_status(model_registry, strategy_id, judged_at)),
+            definitions,
+            drift_monitor.horizon,
+        ),
     )
     return report_session(
         model_registry,

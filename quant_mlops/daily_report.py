@@ -91,7 +91,7 @@ def _text(report: DailyReport) -> str:
         ["Features: sessions old, share missing", *_features(report)],
         ["Metrics", *_metrics(report)],
         ["Rules met", *_alerts(report, report.rules_met)],
-        ["New alerts", *_alerts(report, report.new_alerts)],
+        ["New alerts, and what was found", *_checked(report, report.new_alerts)],
         ["Open alerts from before", *_alerts(report, report.open_alerts)],
     ]
     return "\n\n".join("\n".join(_wrapped(block)) for block in blocks if block) + "\n"
@@ -162,6 +162,16 @@ def _metrics(report: DailyReport) -> list[str]:
 
 def _alerts(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
     return _items([f"{a.severity}: {_named_once(report, a.message)}" for a in alerts])
+
+
+def _checked(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
+    """Return alerts, each with what was found when its checks were run."""
+    lines = []
+    for alert in alerts:
+        lines.append(f"  {alert.severity}: {_named_once(report, alert.message)}")
+        findings = alert.evidence.get("diagnostics", {}).get("findings", [])
+        lines += [f"    {finding}" for finding in findings]
+    return lines or ["  none"]
 
 
 def _named_once(report: DailyReport, text: str) -> str:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quant_mlops.alerts.diagnostics import Diagnostics
 from quant_mlops.alerts.onset import OnsetSettings
 from quant_mlops.alerts.response import Response, respond
 from quant_mlops.database import Database
@@ -375,6 +376,7 @@ def raise_alerts(context: StrategyContext, last: date) -> Response:
         cooldown_sessions=strategy.monitoring.retrain_cooldown_sessions,
         onset=OnsetSettings(strategy.horizon, strategy.monitoring.psi_window_sessions),
         rules=_rules_in_force(context),
+        diagnostics=Diagnostics(strategy.feature_versions, strategy.definitions, strategy.horizon),
     )
 
 

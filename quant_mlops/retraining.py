@@ -12,12 +12,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from quant_mlops.alerts.retraining import RetrainRequest, finish_request, request_retrain
+from quant_mlops.alerts.retraining import (
+    RetrainRequest,
+    finish_request,
+    open_request,
+    request_retrain,
+)
 from quant_mlops.champion_challenger import compare_on_snapshot
 from quant_mlops.drift.prediction_drift import store_signal_profile
 from quant_mlops.drift.profiles import store_profiles
 from quant_mlops.instants import MICROSECOND
-from quant_mlops.pipeline import StrategyContext, build_snapshot
+from quant_mlops.pipeline import StrategyContext, build_snapshot, evaluation_time
 from quant_mlops.registry.comparisons import record_comparison
 from quant_mlops.registry.deployments import promote
 from quant_mlops.registry.records import ModelInfo
@@ -142,6 +147,24 @@ def retrain(
     snapshot = build_snapshot(context, as_of)
     models = train_models(context, snapshot)
     return decide(context, snapshot, models, as_of=as_of, request=request)
+
+
+def retrain_on_request(context: StrategyContext, session: date) -> RetrainOutcome | None:
+    """Work on the open retraining request, as of the evaluation of the newest session judged.
+
+    Returns
+    -------
+    RetrainOutcome or None
+        None if no request is open, or if later sessions than this one were judged: a session of
+        the past that is run again trains nothing.
+    """
+    request = open_request(context.database, context.strategy.name)
+    newest = context.database.fetch_one(
+        "SELECT max(date) FROM drift_metrics WHERE strategy_id = %s", [context.strategy.name]
+    )
+    if request is None or newest != (session,) or request.session > session:
+        return None
+    return retrain(context, as_of=evaluation_time(context, session), request=request)
 
 
 def decide(

@@ -3,6 +3,8 @@ SELECT today.feature_name, today.psi, today.psi_no_drift_95, today.missing_rate,
         FROM feature_drift AS before
         WHERE before.strategy_id = today.strategy_id
           AND before.feature_name = today.feature_name
+          -- Against the profile of another model it would be no trend.
+          AND before.model_id = today.model_id
           AND before.session < today.session
         ORDER BY before.session DESC
         OFFSET %(trend)s - 1 LIMIT 1) AS psi_before

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
+from quant_mlops.alerts.market_conditions import MarketReader
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.drift.rules import Rule
 
 FEATURES_SHOWN = 5
 TREND_SESSIONS = 20
+FEATURE_ACTIONS = (
+    "check_features", "reduce_position", "pause_strategy", "watch_features", "request_retrain",
+)  # fmt: skip
 
 
 def gather_evidence(
     database: Database,
+    market: MarketReader,
     *,
     strategy_id: str,
     rule: Rule,
     sessions: Sequence[date],
     values: Sequence[float],
     without_value: Sequence[date],
+    model_id: UUID | None,
+    as_of: datetime,
 ) -> dict[str, Any]:
     """Return the evidence of an alert as plain values.
 
     Parameters
     ----------
     database : Database
+    market : MarketReader
     strategy_id : str
     rule : Rule
     sessions : sequence of date
@@ -37,6 +46,10 @@ def gather_evidence(
         The rule's metric on those sessions.
     without_value : sequence of date
         Sessions among them that neither counted nor reset.
+    model_id : UUID or None
+        The live model, with whose training period the market is compared.
+    as_of : datetime
+        When the session that opened the alert was judged.
     """
     opened = sessions[-1]
     evidence: dict[str, Any] = {
@@ -52,10 +65,10 @@ def gather_evidence(
     if row is not None:
         names = ("ic_names", "ic_20d_mean", "ic_20d_se", "sharpe_60d", "sharpe_60d_se")
         evidence["sampling"] = dict(zip(names, row, strict=True))
-    if rule.action in ("check_features", "watch_features", "request_retrain", "reduce_position"):
+    if rule.action in FEATURE_ACTIONS:
         evidence["features"] = _features(database, strategy_id, opened)
     if rule.action in ("check_market", "reduce_and_prepare_retrain"):
-        evidence["market"] = _market(database, strategy_id, opened)
+        evidence["market"] = market.conditions(opened, model_id, as_of=as_of)
     return evidence
 
 
@@ -72,18 +85,3 @@ def _features(database: Database, strategy_id: str, session: date) -> list[dict[
     )
     names = ("feature", "psi", "psi_no_drift_95", "missing_rate", "psi_before")
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _market(database: Database, strategy_id: str, session: date) -> dict[str, Any]:
-    """Return market return and volatility of the last month, and over all sessions before it."""
-    row = database.fetch_one(
-        query("select_market_conditions"),
-        {"strategy_id": strategy_id, "session": session, "recent": TREND_SESSIONS},
-    )
-    names = (
-        "recent_mean_daily_return",
-        "recent_daily_volatility",
-        "earlier_mean_daily_return",
-        "earlier_daily_volatility",
-    )
-    return {} if row is None else dict(zip(names, row, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 import click
 
@@ -10,8 +10,9 @@ from quant_mlops.alerts.dispatch import dispatch_alerts
 from quant_mlops.cli.output import emit, json_option, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.daily import report_session
-from quant_mlops.errors import MonitoringError
+from quant_mlops.errors import MonitoringError, QuantMlopsError
 from quant_mlops.pipeline import (
+    StrategyContext,
     compute_features,
     ingest_prices,
     judge_sessions,
@@ -21,6 +22,7 @@ from quant_mlops.pipeline import (
     realise_returns,
     revise_features,
 )
+from quant_mlops.retraining import retrain_on_request
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 
@@ -35,7 +37,8 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
     The report begins with the decision: trade, trade reduced, paused, or check the data. Then come
     the model, the age of each feature, the metrics, and the alerts with what was checked for them.
     Alerts that wait are delivered at the end; a channel that fails is tried again by the next run,
-    by `alerts deliver` or by Dagster.
+    by `alerts deliver` or by Dagster. An open retraining request is worked on last: a model is
+    prepared, and promoted only if the request allows it and the comparison favours it.
     """
     with open_strategy(strategy_name) as work:
         day = chosen_session(work, session)
@@ -55,6 +58,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         response = raise_alerts(work, day)
         verdict = report_session(work.registry, work.monitor, metrics[0])
         told = dispatch_alerts(work.database, work.settings)
+        retraining, failure = _retrain(work, day)
     if predictions.sessions_without_model:
         say(
             f"no model of {work.strategy.name} was live at the open of {day}, so there are no "
@@ -71,6 +75,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         "new_alerts": response.alerts,
         "retraining_requests": response.open_requests,
         "deliveries": told,
+        "retraining": retraining,
         "report": verdict,
     }
     done = (
@@ -79,7 +84,29 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         f"{predictions.offered} predictions\n"
         f"  alerts: {len(response.alerts)} new, {told.delivered} delivered, {told.failed} failed"
     )
+    if retraining is not None:
+        done += f"\n  retraining: {retraining['candidate']} {retraining['status']}"
     emit(document, as_json=as_json, show=lambda: click.echo(f"{verdict.render()}\n{done}"))
+    if failure is not None:
+        # What was judged and told stands; the request stays open for the next run.
+        raise failure
+
+
+def _retrain(
+    work: StrategyContext, day: date
+) -> tuple[dict[str, str] | None, QuantMlopsError | None]:
+    """Work on the request that is open, if any, and return what came of it or why it failed."""
+    try:
+        outcome = retrain_on_request(work, day)
+    except QuantMlopsError as error:
+        return None, error
+    if outcome is None:
+        return None, None
+    return {
+        "candidate": outcome.candidate.model.label,
+        "status": outcome.status,
+        "reason": outcome.reason,
+    }, None
 
 
 @click.command(epilog="Example: quant-mlops report")

@@ -13,7 +13,8 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import Jsonb
 
-from quant_mlops.alerts.response import Response, read_history, respond
+from quant_mlops.alerts.monitored_history import read_history
+from quant_mlops.alerts.response import Response, respond
 from quant_mlops.alerts.retraining import finish_request, open_request
 from quant_mlops.alerts.states import current_state, resume
 from quant_mlops.database import Database

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -178,6 +178,19 @@ def stock(clone: Any, template: str, price_file: Path, sessions: list[date]) -> 
             judge_sessions(work, *span)
             raise_alerts(work, span[1])
         yield Stock(home, str(conninfo_to_dict(conninfo)["dbname"]))
+
+
+@pytest.fixture
+def forget_alerts() -> Callable[[Database], None]:
+    """Give a function that takes all alerts out of a database, with what they led to."""
+
+    def forget_alerts(database: Database) -> None:
+        database.execute("ALTER TABLE strategy_states DISABLE TRIGGER ALL")
+        for table in ("alert_deliveries", "retrain_requests", "strategy_states", "alerts"):
+            database.execute(f"DELETE FROM {table}")
+        database.execute("ALTER TABLE strategy_states ENABLE TRIGGER ALL")
+
+    return forget_alerts
 
 
 @pytest.fixture

@@ -150,6 +150,9 @@ def test_the_daily_run_takes_the_newest_session_and_repeats_itself(
     assert again["deliveries"]["delivered"] == 0
     assert (again["bars_stored"], again["feature_events_stored"]) == (0, 0)
     assert again["new_alerts"] == []
+    # The request of the sessions before; with so few models to compare nothing replaces the first.
+    assert (first["retraining"]["candidate"], again["retraining"]) == ("small_ridge v2", None)
+    assert first["retraining"]["status"] in ("rejected", "prepared")
     assert again["report"] == first["report"]
     report = first["report"]
     assert report["metrics"] == first["metrics"]

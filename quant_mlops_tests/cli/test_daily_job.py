@@ -133,15 +133,11 @@ def test_a_session_without_data_is_to_be_checked(
 
 
 def test_the_decision_follows_the_state_and_the_problems(
-    work: StrategyContext, sessions: list[date]
+    work: StrategyContext, forget_alerts: Any, sessions: list[date]
 ) -> None:
     day = sessions[-2]
     work.database.execute("TRUNCATE drift_metrics, drift_metrics_history")
-    work.database.execute("DELETE FROM retrain_requests")
-    work.database.execute("ALTER TABLE strategy_states DISABLE TRIGGER ALL")
-    work.database.execute("DELETE FROM strategy_states")
-    work.database.execute("DELETE FROM alert_deliveries")
-    work.database.execute("DELETE FROM alerts")
+    forget_alerts(work.database)
     never = replace(
         work.monitor.config,
         ic_warning=-2.0, ic_critical=-2.0, ic_wrong=-2.0, psi_warning=99.0, psi_critical=99.0,

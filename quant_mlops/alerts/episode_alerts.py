@@ -1,0 +1,175 @@
+"""From the episodes of the rules to alerts, each with the evidence of its opening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from quant_mlops.alerts.diagnostics import Diagnostics, Opening, diagnose
+from quant_mlops.alerts.evidence import gather_evidence
+from quant_mlops.alerts.market_conditions import MarketReader
+from quant_mlops.alerts.monitored_history import MonitoredHistory
+from quant_mlops.alerts.onset import OnsetSettings, onset_evidence
+from quant_mlops.alerts.outbox import NewAlert
+from quant_mlops.database import Database
+from quant_mlops.drift.episodes import Episode, find_episodes
+from quant_mlops.drift.rules import Rule
+from quant_mlops.drift.watching import watch
+from quant_mlops.market.calendar import TradingCalendar
+
+NO_DATA = Rule("no_data", "ic", "above", 0.5, 1, "warning", "check_data", clear_after=1)
+
+
+def episodes_of(history: MonitoredHistory, rules: Sequence[Rule]) -> list[Episode]:
+    """Return the episodes of the rules and of missing data, in the order in which they opened."""
+    found = [
+        episode
+        for rule in rules
+        for episode in find_episodes(rule, *watch(rule, history.metrics, restarts=history.restarts))
+    ]
+    found += find_episodes(NO_DATA, history.no_data)
+    return sorted(found, key=lambda episode: (episode.opened, episode.rule.name))
+
+
+@dataclass(frozen=True)
+class AlertWriter:
+    """Makes alerts of the episodes of one strategy.
+
+    Attributes
+    ----------
+    onset : OnsetSettings
+    diagnostics : Diagnostics or None
+        What to check when an alert opens; None checks nothing.
+    evaluation_lag : timedelta
+        After the close, when a session is judged: nothing known later is evidence.
+    """
+
+    database: Database
+    calendar: TradingCalendar
+    strategy_id: str
+    onset: OnsetSettings
+    diagnostics: Diagnostics | None
+    evaluation_lag: timedelta
+
+    def alerts(self, episodes: Sequence[Episode], history: MonitoredHistory) -> list[NewAlert]:
+        """Return an alert for each episode, with evidence where none is stored yet."""
+        known = self._known_keys()
+        keys = [self._key(episode, history) for episode in episodes]
+        new = [episode for episode, key in zip(episodes, keys, strict=True) if key not in known]
+        evidence = self._evidence(new, history)
+        return [
+            self._alert(key, episode, history, evidence.get(key, {}))
+            for key, episode in zip(keys, episodes, strict=True)
+        ]
+
+    def _key(self, episode: Episode, history: MonitoredHistory) -> str:
+        return f"{self.strategy_id}/{episode.rule.name}/{history.sessions[episode.opened]}"
+
+    def _known_keys(self) -> set[str]:
+        statement = "SELECT dedupe_key FROM alerts WHERE strategy_id = %s"
+        return {key for (key,) in self.database.fetch_all(statement, [self.strategy_id])}
+
+    def _evidence(
+        self, episodes: Sequence[Episode], history: MonitoredHistory
+    ) -> dict[str, dict[str, Any]]:
+        """Return the evidence of episodes by key; what is checked is checked for all at once."""
+        day: list[date] = history.sessions.tolist()
+        diagnosed: list[dict[str, Any]] = [{} for _ in episodes]
+        if self.diagnostics is not None:
+            diagnosed = diagnose(
+                self.database,
+                self.calendar,
+                self.diagnostics,
+                [Opening(e.rule.action, day[e.began], day[e.opened]) for e in episodes],
+                evaluation_lag=self.evaluation_lag,
+            )
+        market = MarketReader(self.database, self.calendar)
+        found = {}
+        for episode, checks in zip(episodes, diagnosed, strict=True):
+            evidence = self._founded_on(episode, history, market)
+            if checks:
+                evidence["diagnostics"] = checks
+            found[self._key(episode, history)] = evidence
+        return found
+
+    def _founded_on(
+        self, episode: Episode, history: MonitoredHistory, market: MarketReader
+    ) -> dict[str, Any]:
+        rule, until = episode.rule, episode.opened + 1
+        day: list[date] = history.sessions.tolist()
+        values = watched_values(history, rule)
+        evidence = gather_evidence(
+            self.database,
+            market,
+            strategy_id=self.strategy_id,
+            rule=rule,
+            sessions=day[episode.began : until],
+            values=values[episode.began : until].tolist(),
+            without_value=[day[i] for i in episode.without_value],
+            model_id=history.model_at(episode.opened),
+            as_of=self.calendar.close_time(day[episode.opened]) + self.evaluation_lag,
+        )
+        if rule is not NO_DATA:
+            evidence |= onset_evidence(
+                self.database,
+                strategy_id=self.strategy_id,
+                rule=rule,
+                sessions=history.sessions[:until],
+                values=values[:until],
+                model_ids=history.model_ids[:until],
+                settings=self.onset,
+            )
+        if rule.mode != "as_written":
+            evidence |= _mode_evidence(rule)
+        return evidence
+
+    def _alert(
+        self, key: str, episode: Episode, history: MonitoredHistory, evidence: dict[str, Any]
+    ) -> NewAlert:
+        rule, day = episode.rule, history.sessions.tolist()
+        return NewAlert(
+            dedupe_key=key,
+            strategy_id=self.strategy_id,
+            rule=rule.name,
+            severity=rule.severity,
+            action=rule.action,
+            message=_message(self.strategy_id, rule, history, episode),
+            opened_session=day[episode.opened],
+            last_session=day[episode.last],
+            closed_session=None if episode.closed is None else day[episode.closed],
+            evidence=evidence,
+            model_id=history.model_ids[episode.opened],
+        )
+
+
+def watched_values(history: MonitoredHistory, rule: Rule) -> npt.NDArray[np.float64]:
+    """Return what a rule judges, by session."""
+    if rule is NO_DATA:
+        return history.no_data
+    return watch(rule, history.metrics, restarts=history.restarts)[0]
+
+
+def _mode_evidence(rule: Rule) -> dict[str, Any]:
+    """Return where the limit of a rule comes from that is not the one written down."""
+    found: dict[str, Any] = {"mode": rule.mode}
+    if rule.calibration is not None:
+        origin = asdict(rule.calibration)
+        origin |= {end: origin[end].isoformat() for end in ("first", "last")}
+        found["calibration"] = origin | {"cusum_reference": rule.cusum_reference}
+    return found
+
+
+def _message(strategy_id: str, rule: Rule, history: MonitoredHistory, episode: Episode) -> str:
+    session = history.sessions[episode.opened]
+    if rule is NO_DATA:
+        return (
+            f"{strategy_id}: prices, predictions, returns or metrics that {session} should have "
+            f"are missing"
+        )
+    value = watched_values(history, rule)[episode.opened]
+    return f"{strategy_id}: {rule.describe()}, {value:.4g} on {session}"
