@@ -13,6 +13,7 @@ WITH seen AS (
     RETURNING *
 )
 SELECT alert_id, dedupe_key, strategy_id, rule, severity, action, message, opened_session, last_session,
-       closed_session, evidence, model_id, recorded_at, acknowledged_at, acknowledged_by, escalates
+       closed_session, evidence, model_id, recorded_at, acknowledged_at, acknowledged_by, escalates,
+       closed_reason
 FROM seen
 WHERE alert_id = %(alert_id)s;

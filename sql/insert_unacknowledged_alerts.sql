@@ -24,4 +24,5 @@ ORDER BY silent.alert_id
 ON CONFLICT (dedupe_key) DO NOTHING
 RETURNING
        alert_id, dedupe_key, strategy_id, rule, severity, action, message, opened_session, last_session,
-       closed_session, evidence, model_id, recorded_at, acknowledged_at, acknowledged_by, escalates;
+       closed_session, evidence, model_id, recorded_at, acknowledged_at, acknowledged_by, escalates,
+       closed_reason;

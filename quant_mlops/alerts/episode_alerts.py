@@ -16,6 +16,7 @@ from quant_mlops.alerts.market_conditions import MarketReader
 from quant_mlops.alerts.monitored_history import MonitoredHistory
 from quant_mlops.alerts.onset import OnsetSettings, onset_evidence
 from quant_mlops.alerts.outbox import NewAlert
+from quant_mlops.alerts.rules_in_force import RuleInForce
 from quant_mlops.database import Database
 from quant_mlops.drift.episodes import Episode, find_episodes
 from quant_mlops.drift.rules import Rule
@@ -25,13 +26,13 @@ from quant_mlops.market.calendar import TradingCalendar
 NO_DATA = Rule("no_data", "ic", "above", 0.5, 1, "warning", "check_data", clear_after=1)
 
 
-def episodes_of(history: MonitoredHistory, rules: Sequence[Rule]) -> list[Episode]:
+def episodes_of(history: MonitoredHistory, rules: Sequence[RuleInForce]) -> list[Episode]:
     """Return the episodes of the rules and of missing data, in the order in which they opened."""
-    found = [
-        episode
-        for rule in rules
-        for episode in find_episodes(rule, *watch(rule, history.metrics, restarts=history.restarts))
-    ]
+    found = []
+    for each in rules:
+        begins = 0 if each.from_the_start else history.position(each.first_session)
+        watched = watch(each.rule, history.metrics, restarts=history.restarts)
+        found += find_episodes(each.rule, *watched, opens_from=begins)
     found += find_episodes(NO_DATA, history.no_data)
     return sorted(found, key=lambda episode: (episode.opened, episode.rule.name))
 

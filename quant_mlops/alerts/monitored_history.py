@@ -50,6 +50,10 @@ class MonitoredHistory:
                 live = model_id
         return found
 
+    def position(self, session: date) -> int:
+        """Return the place of a session, or of where it would be."""
+        return int(np.searchsorted(self.sessions, np.datetime64(session)))
+
     def model_at(self, position: int) -> UUID | None:
         """Return the model live on a session, or the last one before it."""
         live = (model for model in reversed(self.model_ids[: position + 1]) if model is not None)

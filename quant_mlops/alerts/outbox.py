@@ -71,6 +71,8 @@ class Alert:
     escalates : int or None
         The alert that this one makes graver: a milder one of the same metric that was open when
         this one opened, or the one that nobody has acknowledged.
+    closed_reason : str or None
+        Why it ended, if not because its condition did.
     """
 
     alert_id: int
@@ -89,6 +91,7 @@ class Alert:
     acknowledged_at: datetime | None
     acknowledged_by: str | None
     escalates: int | None
+    closed_reason: str | None
 
 
 def record_alerts(

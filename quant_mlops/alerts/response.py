@@ -12,8 +12,10 @@ from quant_mlops.alerts.monitored_history import read_history
 from quant_mlops.alerts.onset import UNCORRELATED, OnsetSettings
 from quant_mlops.alerts.outbox import Alert, record_alerts
 from quant_mlops.alerts.retraining import request_retrain
+from quant_mlops.alerts.rules_in_force import plan_rules, put_in_force
 from quant_mlops.alerts.states import apply_scale, pause
 from quant_mlops.database import Database
+from quant_mlops.database.queries import query
 from quant_mlops.drift.rules import AlertConfig, Rule
 from quant_mlops.errors import MonitoringError
 from quant_mlops.market.calendar import TradingCalendar
@@ -48,6 +50,11 @@ def respond(
     The episodes are found anew in the stored metrics, so that a run after a crash, or a second
     run, opens nothing twice. An alert and what it does are stored in one transaction.
 
+    Rules that differ from those in force, be it in mode or in a threshold, open alerts from the
+    first session on that the others were not applied to. Then the open alerts of the others end,
+    with the reason. A condition that holds on goes on as an alert of the new rule, which does not
+    act once more on that session.
+
     Parameters
     ----------
     database : Database
@@ -65,14 +72,15 @@ def respond(
         overlapping labels is dated too sharply and that of a pooled PSI often not at all.
     rules : sequence of Rule, optional
         Those of `config` by default. Calibrated ones must be given, and must be the same on every
-        call: with other limits past sessions would open other episodes.
+        call: other limits are other rules.
     diagnostics : Diagnostics, optional
         What to check of the features when an alert opens; nothing by default.
 
     Raises
     ------
     MonitoringError
-        The rules are to be calibrated and were not given.
+        The rules are to be calibrated and were not given, or another run has just put others in
+        force.
     """
     if rules is None and config.mode == "calibrated":
         raise MonitoringError(
@@ -82,15 +90,28 @@ def respond(
     history = read_history(database, calendar, strategy_id=strategy_id, last=last)
     if history is None:
         return Response((), 0)
-    episodes = episodes_of(history, config.rules() if rules is None else rules)
+    planned = plan_rules(
+        database,
+        calendar,
+        strategy_id=strategy_id,
+        rules=config.rules() if rules is None else rules,
+        first=history.sessions[0].item(),
+        last=last,
+    )
     writer = AlertWriter(database, calendar, strategy_id, onset, diagnostics, evaluation_lag)
     # Evidence is read before the transaction, so that no connection is held while another is
     # asked for; whether an alert is new is decided inside.
-    offered = writer.alerts(episodes, history)
+    offered = writer.alerts(episodes_of(history, planned), history)
+    begins = {each.rule.name: each.first_session for each in planned}
     opened = 0
     with database.transaction() as connection:
+        connection.execute(query("lock_alerts"), {"strategy_id": strategy_id})
+        replaced = put_in_force(connection, planned, strategy_id=strategy_id, last=last)
         stored = record_alerts(connection, offered)
         for alert in stored:
+            if alert.rule in replaced and alert.opened_session == begins[alert.rule]:
+                # It goes on where the alert that it takes over from has acted already.
+                continue
             effective = calendar.close_time(alert.opened_session) + evaluation_lag
             if alert.action == "pause_strategy":
                 pause(

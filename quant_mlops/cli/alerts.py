@@ -15,7 +15,7 @@ from quant_mlops.alerts.delivery_states import (
     undeliverable_alerts,
 )
 from quant_mlops.alerts.dispatch import dispatch_alerts
-from quant_mlops.alerts.outbox import SEVERITIES, acknowledge, list_alerts
+from quant_mlops.alerts.outbox import SEVERITIES, Alert, acknowledge, list_alerts
 from quant_mlops.alerts.states import current_state
 from quant_mlops.alerts.states import resume as resume_strategy
 from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
@@ -46,7 +46,7 @@ def list_all(
         told = delivery_states(work.database, [alert.alert_id for alert in found])
         given_up = undeliverable_alerts(work.database)
     rows = [
-        (a.alert_id, a.opened_session, a.closed_session, a.severity, f"{a.message}: {a.action}",
+        (a.alert_id, a.opened_session, a.closed_session, a.severity, _what(a),
          _delivery([state for state in told if state.alert_id == a.alert_id]), a.acknowledged_by)
         for a in found
     ]  # fmt: skip
@@ -110,6 +110,11 @@ def resume(by: str, reason: str, strategy_name: str | None, as_json: bool) -> No
         state = resume_strategy(work.database, strategy_id=work.strategy.name, by=by, reason=reason)
     sentence = f"{work.strategy.name} is {state.status}"
     emit(state, as_json=as_json, show=lambda: say(sentence))
+
+
+def _what(alert: Alert) -> str:
+    ended = "" if alert.closed_reason is None else f"; ended: {alert.closed_reason}"
+    return f"{alert.message}: {alert.action}{ended}"
 
 
 def _delivery(states: Sequence[DeliveryState]) -> str:

@@ -40,7 +40,9 @@ class Episode:
     without_value: tuple[int, ...]
 
 
-def find_episodes(rule: Rule, values: Floats, cleared: Flags | None = None) -> list[Episode]:
+def find_episodes(
+    rule: Rule, values: Floats, cleared: Flags | None = None, *, opens_from: int = 0
+) -> list[Episode]:
     """Find the episodes of a rule in a metric by session.
 
     Parameters
@@ -50,6 +52,9 @@ def find_episodes(rule: Rule, values: Floats, cleared: Flags | None = None) -> l
         One value for each consecutive session, NaN where there is none.
     cleared : ndarray of bool, shape (S,), optional
         Sessions on which the condition may hold at all; see `drift.watching`.
+    opens_from : int
+        First session on which an episode may open. Sessions before it count for the condition,
+        so that a rule which is put in force then is not blind until it has seen enough of them.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def find_episodes(rule: Rule, values: Floats, cleared: Flags | None = None) -> l
             if counted == 0:
                 began, skipped = position, []
             counted += 1
-            if counted >= rule.sessions and position > cool_until:
+            if counted >= rule.sessions and position >= opens_from and position > cool_until:
                 current = Episode(rule, began, position, position, None, tuple(skipped))
                 counted, failing = 0, 0
         elif met:

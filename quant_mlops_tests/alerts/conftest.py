@@ -6,15 +6,29 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from quant_mlops.alerts.outbox import Alert, NewAlert, record_alerts
+from quant_mlops.alerts.response import Response, respond
 from quant_mlops.database import Database
+from quant_mlops.database.queries import query
+from quant_mlops.drift.rules import AlertConfig
+from quant_mlops.market.calendar import TradingCalendar
+
+LAG = timedelta(hours=4)
+HEALTHY = {"ic": 0.05, "psi": 0.02, "sharpe_5d": 1.5}
+COLUMNS = (
+    "evaluation_time", "model_id", "ic_session", "ic_names", "ic", "ic_5d_avg", "ic_20d_mean",
+    "ic_20d_se", "psi", "psi_max", "psi_max_feature", "sharpe_5d", "sharpe_20d", "sharpe_60d",
+    "sharpe_60d_se", "ic_alert", "psi_alert", "sharpe_alert",
+    "prediction_psi", "sharpe_5d_se", "sharpe_20d_se", "probabilistic_sharpe_60d",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -115,3 +129,46 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def days(calendar: TradingCalendar) -> list[date]:
+    """Give sessions around Thanksgiving and the turn of the year."""
+    found: list[date] = calendar.sessions(date(2023, 11, 13), date(2024, 3, 28)).tolist()
+    return found
+
+
+@pytest.fixture
+def judge(database: Database, calendar: TradingCalendar, days: list[date]) -> Callable[..., None]:
+    """Give a function that stores metrics of sessions from a position on, healthy by default."""
+
+    def judge(start: int, count: int, *, no_data: bool = False, **metrics: Any) -> None:
+        rows = [
+            dict.fromkeys(COLUMNS)
+            | {"evaluation_time": calendar.close_time(day) + LAG}
+            | {"date": day, "strategy_id": "mo'mentum", "no_data": no_data}
+            | {"ic_by_horizon": Jsonb([])}
+            | HEALTHY
+            | metrics
+            for day in days[start : start + count]
+        ]
+        with database.transaction() as connection, connection.cursor() as cursor:
+            cursor.executemany(query("insert_drift_metrics"), rows)
+
+    return judge
+
+
+@pytest.fixture
+def act(database: Database, calendar: TradingCalendar, days: list[date]) -> Callable[..., Response]:
+    def act(last: int, *, cooldown: int = 20, config: AlertConfig | None = None) -> Response:
+        return respond(
+            database,
+            calendar,
+            strategy_id="mo'mentum",
+            config=config or AlertConfig(),
+            last=days[last],
+            evaluation_lag=LAG,
+            cooldown_sessions=cooldown,
+        )
+
+    return act

@@ -182,11 +182,17 @@ def stock(clone: Any, template: str, price_file: Path, sessions: list[date]) -> 
 
 @pytest.fixture
 def forget_alerts() -> Callable[[Database], None]:
-    """Give a function that takes all alerts out of a database, with what they led to."""
+    """Give a function that takes alerts out of a database, their rules and what came of them."""
 
     def forget_alerts(database: Database) -> None:
         database.execute("ALTER TABLE strategy_states DISABLE TRIGGER ALL")
-        for table in ("alert_deliveries", "retrain_requests", "strategy_states", "alerts"):
+        for table in (
+            "alert_deliveries",
+            "retrain_requests",
+            "strategy_states",
+            "alerts",
+            "rules_in_force",
+        ):
             database.execute(f"DELETE FROM {table}")
         database.execute("ALTER TABLE strategy_states ENABLE TRIGGER ALL")
 

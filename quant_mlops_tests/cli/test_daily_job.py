@@ -148,6 +148,8 @@ def test_the_decision_follows_the_state_and_the_problems(
     assert (report.decision, report.sentence) == ("trade", "Trade; nothing is out of order.")
     assert (report.rules_met, report.new_alerts, report.open_alerts) == ((), (), ())
 
+    # As if it had been in force from the start: rules that change leave past sessions alone.
+    forget_alerts(work.database)
     work.monitor.config = replace(never, ic_critical=2.0)
     report = job(work, day)
     assert report.decision == "trade reduced"

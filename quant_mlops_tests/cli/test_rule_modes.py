@@ -77,8 +77,9 @@ def test_the_stability_of_the_test_split_is_that_of_each_window_by_itself(
 
 
 def test_calibrated_limits_outlive_a_promotion_and_are_kept_with_the_alerts(
-    work: StrategyContext, sessions: list[date]
+    work: StrategyContext, forget_alerts: Any, sessions: list[date]
 ) -> None:
+    forget_alerts(work.database)
     own = calibrated(work, false_alarms_a_year=20.0)
     response = raise_alerts(own, sessions[-2])
     judged = [alert for alert in response.alerts if alert.rule != "no_data"]
