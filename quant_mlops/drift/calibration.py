@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from quant_mlops.drift.error_rates import WARM_UP, count_openings, healthy_years
-from quant_mlops.drift.rules import Calibration, Rule
+from quant_mlops.drift.rules import Calibration, Rule, Severity
 from quant_mlops.drift.simulation import HealthyHistory
 from quant_mlops.drift.watching import watch
 from quant_mlops.errors import MonitoringError
@@ -24,6 +24,9 @@ ROUNDS, STEPS = 3, 16
 # Fewest standard deviations between the healthy mean IC and the one that a CUSUM is tuned to: a
 # mean near the threshold as written, or below it, leaves next to nothing to detect.
 LEAST_SHIFT = 0.25
+# Of the stated false alarms a year, what a rule of each severity may have: the graver what it does,
+# the rarer without cause. With one rate for all, rules on one metric would have one limit.
+SHARES: Mapping[Severity, float] = {"warning": 1.0, "severe": 0.5, "critical": 0.25}
 
 
 def calibrate_rules(
@@ -41,6 +44,10 @@ def calibrate_rules(
     0. A rule on the PSI or the Sharpe ratio keeps its metric and its sessions and gets another
     threshold. Where the history has no window for a PSI, its rules stay as written.
 
+    Of the false alarms stated a warning has all, a severe rule half and a critical one a quarter.
+    Where the history is too short to tell the limits of two rules on one metric apart, that of
+    the graver lies beyond the other by as much as their thresholds as written do.
+
     Parameters
     ----------
     rules : sequence of Rule
@@ -49,7 +56,7 @@ def calibrate_rules(
         The limits know nothing later. One that was not healthy makes limits that a broken model
         passes.
     false_alarms_a_year : float
-        Of each rule, above 0.
+        Of a warning, above 0; see `SHARES`.
     seed, paths : int
         The same ones give the same limits.
 
@@ -74,15 +81,33 @@ def calibrate_rules(
         if len(sample) < FEWEST_VALUES:
             calibrated.append(rule)
             continue
-        origin = Calibration(
-            false_alarms_a_year, history.first, history.last, len(sample), paths, seed
-        )
+        rate = false_alarms_a_year * SHARES[rule.severity]
+        origin = Calibration(rate, history.first, history.last, len(sample), paths, seed)
         if rule.metric == "ic":
             rule = _as_cusum(rule, history)
         rule = replace(rule, mode="calibrated", calibration=origin)
         values, _ = watch(rule, metrics)
-        calibrated.append(replace(rule, threshold=find_limit(rule, values, false_alarms_a_year)))
-    return tuple(calibrated)
+        calibrated.append(replace(rule, threshold=find_limit(rule, values, rate)))
+    return _told_apart(rules, calibrated)
+
+
+def _told_apart(written: Sequence[Rule], calibrated: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Move the limits of graver rules beyond those of milder ones that watch the same values."""
+    found = list(calibrated)
+    gravest_last = sorted(range(len(found)), key=lambda i: list(SHARES).index(found[i].severity))
+    for place, i in enumerate(gravest_last):
+        for k in gravest_last[:place]:
+            rule, milder = found[i], found[k]
+            alike = _watched(rule) == _watched(milder) and rule.severity != milder.severity
+            sign = 1.0 if rule.comparison == "above" else -1.0
+            if alike and rule.calibration and sign * (rule.threshold - milder.threshold) <= 0.0:
+                apart = abs(written[i].threshold - written[k].threshold)
+                found[i] = replace(rule, threshold=milder.threshold + sign * apart)
+    return tuple(found)
+
+
+def _watched(rule: Rule) -> tuple[str, float | None, str]:
+    return rule.metric, rule.cusum_reference, rule.comparison
 
 
 def find_limit(rule: Rule, values: Floats, false_alarms_a_year: float) -> float:

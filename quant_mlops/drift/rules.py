@@ -159,7 +159,8 @@ class AlertConfig:
         Whether the thresholds hold as they are, together with each rule's gate, or give way to
         limits simulated on the strategy's own history (`drift.calibration`).
     false_alarms_a_year : float
-        Of each calibrated rule on a healthy model; the smaller, the longer a break stays unseen.
+        Of a calibrated warning on a healthy model; a severe rule has half as many and a critical
+        one a quarter. The smaller, the longer a break stays unseen.
     """
 
     ic_warning: float = 0.02

@@ -122,7 +122,8 @@ def test_a_cusum_set_to_one_alarm_a_year_has_it_and_tells_a_break_in_fifteen_ses
     independent: Simulated, healthy: HealthyHistory
 ) -> None:
     written = [rule for rule in AlertConfig().rules() if rule.name == "ic_negative"]
-    calibrated = calibrate_rules(written, healthy, false_alarms_a_year=1.0, seed=3)
+    # A critical rule has a quarter of what is stated.
+    calibrated = calibrate_rules(written, healthy, false_alarms_a_year=4.0, seed=3)
     (rule,) = calibrated
     assert rule.cusum_reference == pytest.approx(0.025)
     rate = error_rate(rule, independent)
@@ -136,15 +137,46 @@ def test_a_cusum_set_to_one_alarm_a_year_has_it_and_tells_a_break_in_fifteen_ses
 def test_every_calibrated_rule_fires_as_often_as_is_stated_on_its_own_history(
     healthy: HealthyHistory,
 ) -> None:
-    a_year = 2.0
-    calibrated = calibrate_rules(AlertConfig().rules(), healthy, false_alarms_a_year=a_year, seed=3)
+    calibrated = calibrate_rules(AlertConfig().rules(), healthy, false_alarms_a_year=2.0, seed=3)
     simulated = simulate(healthy, paths=500, seed=3)
     for rule in calibrated:
+        a_year = {"warning": 2.0, "severe": 1.0, "critical": 0.5}[rule.severity]
+        assert rule.calibration is not None
+        assert rule.calibration.false_alarms_a_year == a_year
         rate = error_rate(rule, simulated)
         # The limit has the simulation error of its own paths as well.
         slack = 4 * math.sqrt(2) * rate.false_alarms_se
-        assert rate.false_alarms_a_year == pytest.approx(a_year, abs=slack), rule.name
+        assert rate.false_alarms_a_year < a_year + slack, rule.name
+        # A few windows of a PSI are no continuum: beyond the stated rate the next may be half.
+        least = a_year / 2 if rule.metric == "psi" else a_year
+        assert rate.false_alarms_a_year > least - slack, rule.name
         assert (rule.mode, rule.name in EACH_RUN) == ("calibrated", True)
+
+
+@pytest.mark.parametrize("a_year", [0.1, 1.0, 50.0])
+@pytest.mark.parametrize("ic_mean", [0.05, 0.0])
+@pytest.mark.parametrize("windows", [500, 25])
+def test_the_graver_of_two_rules_has_the_limit_that_is_further_out(
+    healthy: HealthyHistory, a_year: float, ic_mean: float, windows: int
+) -> None:
+    history = replace(
+        healthy, ic=healthy.ic - 0.05 + ic_mean, psi=healthy.psi[:windows],
+        psi_no_drift_95=healthy.psi_no_drift_95[:windows],
+    )  # fmt: skip
+    calibrated = calibrate_rules(
+        AlertConfig().rules(), history, false_alarms_a_year=a_year, seed=3, paths=40
+    )
+    rules = {rule.name: rule for rule in calibrated}
+    assert rules["psi_mild"].threshold < rules["psi_severe"].threshold
+    assert rules["sharpe_low"].threshold > rules["sharpe_negative"].threshold
+    references = [rules[name].cusum_reference for name in ("ic_low", "ic_severe", "ic_negative")]
+    if ic_mean == 0.0:
+        # Too near to each of the thresholds to be tuned to any, all watch one sum.
+        assert len(set(references)) == 1
+        limits = [rules[name].threshold for name in ("ic_low", "ic_severe", "ic_negative")]
+        assert limits[0] < limits[1] < limits[2]
+    else:
+        assert references == sorted(set(references), reverse=True)
 
 
 def test_gates_spare_alarms_and_cost_delay(independent: Simulated) -> None:
