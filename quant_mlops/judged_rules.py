@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
+from quant_mlops.alerts.rules_in_force import mode_in_force_since
 from quant_mlops.drift.calibration import calibrate_rules
 from quant_mlops.drift.error_rates import ErrorRate, error_rate, simulate
 from quant_mlops.drift.rules import Calibration, Mode, Rule
@@ -41,6 +43,8 @@ class JudgedRules:
 
     Attributes
     ----------
+    in_force_since : date or None
+        First session judged in that mode; None where it begins with the next one.
     source : str
         What was simulated from.
     notes : tuple of str
@@ -48,6 +52,7 @@ class JudgedRules:
     """
 
     mode_in_force: Mode
+    in_force_since: date | None
     source: str
     paths: int
     seed: int
@@ -104,9 +109,9 @@ def judge_rules(
     by_mode = [rules for rules in (written, gated, calibrated) if rules]
     ordered = [rule for same in zip(*by_mode, strict=True) for rule in same]
     rates = [error_rate(rule, simulated) for rule in progress(ordered)]
-    return JudgedRules(
-        config.mode, described, paths, seed, tuple(_judged(rate) for rate in rates), tuple(notes)
-    )
+    since = mode_in_force_since(context.database, strategy.name, config.mode)
+    judged = tuple(_judged(rate) for rate in rates)
+    return JudgedRules(config.mode, since, described, paths, seed, judged, tuple(notes))
 
 
 def _judged(rate: ErrorRate) -> JudgedRule:

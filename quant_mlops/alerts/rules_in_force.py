@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 from quant_mlops.alerts.outbox import UNACKNOWLEDGED
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.drift.rules import Rule
+from quant_mlops.drift.rules import Mode, Rule
 from quant_mlops.errors import MonitoringError
 from quant_mlops.market.calendar import TradingCalendar
 
@@ -139,6 +139,16 @@ def put_in_force(
         for each in planned
         if each.replaces is not None and _close(connection, each, strategy_id)
     }
+
+
+def mode_in_force_since(database: Database, strategy_id: str, mode: Mode) -> date | None:
+    """Return the first session judged in a mode that is in force; None where it is not yet."""
+    since = [
+        first
+        for first, _, _, text, _ in _stored(database, strategy_id).values()
+        if json.loads(text)["mode"] == mode
+    ]
+    return min(since, default=None)
 
 
 def _close(connection: psycopg.Connection[TupleRow], each: RuleInForce, strategy_id: str) -> bool:

@@ -94,11 +94,13 @@ def _short(value: object) -> object:
 
 
 def _show_rules(judged: JudgedRules) -> None:
+    since = judged.in_force_since
+    begins = "from the next session on" if since is None else f"since {since}"
     written = [rate for rate in judged.rates if rate.mode == "as_written"]
     print_table(
         ("rule", "severity", "action", "clears after"),
         [(r.rule, r.severity, r.action, r.clear_after) for r in written],
-        title=f"mode in force: {judged.mode_in_force}",
+        title=f"mode in force: {judged.mode_in_force}, {begins}",
     )
     print_table(
         ("rule", "mode", "condition", "alarms/year", "delay"),

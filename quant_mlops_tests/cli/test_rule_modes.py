@@ -123,6 +123,10 @@ def test_the_daily_run_of_a_calibrated_strategy_judges_with_its_own_limits(
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "small.toml").write_text(f'{text}[rules]\nmode = "calibrated"\n')
     monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(tmp_path / "own"))
-    assert desk("daily", "--json").status == 0
+    # What was judged so far was judged by the rules as written.
     found = desk("drift", "rules", "--paths", "5", "--json").document
-    assert found["mode_in_force"] == "calibrated"
+    assert (found["mode_in_force"], found["in_force_since"]) == ("calibrated", None)
+    report = desk("daily", "--json").document
+    assert {alert["opened_session"] for alert in report["new_alerts"]} <= {report["session"]}
+    found = desk("drift", "rules", "--paths", "5", "--json").document
+    assert (found["mode_in_force"], found["in_force_since"]) == ("calibrated", report["session"])
