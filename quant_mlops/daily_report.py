@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from quant_mlops.alerts.outbox import Alert
@@ -16,6 +17,7 @@ from quant_mlops.features.health import FeatureHealth
 
 WIDTH = 80
 NAME = 24
+FEATURES_NAMED = 3
 
 Day = date
 
@@ -169,9 +171,33 @@ def _checked(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
     lines = []
     for alert in alerts:
         lines.append(f"  {alert.severity}: {_named_once(report, alert.message)}")
-        findings = alert.evidence.get("diagnostics", {}).get("findings", [])
-        lines += [f"    {finding}" for finding in findings]
+        lines += [f"    {finding}" for finding in _findings(alert.evidence)]
     return lines or ["  none"]
+
+
+def _findings(evidence: Mapping[str, Any]) -> list[str]:
+    """Return what was checked, which features moved, and the market, as far as they are there."""
+    found: list[str] = list(evidence.get("diagnostics", {}).get("findings", []))
+    moved = [
+        f"{feature['feature']} {feature['psi']:.2f}{_was(feature['psi_before'])}"
+        for feature in evidence.get("features", [])[:FEATURES_NAMED]
+    ]
+    if moved:
+        found.append(f"moved most, by PSI: {', '.join(moved)}")
+    market = evidence.get("market", {})
+    sides = [
+        f"{words} {market[f'{side}_mean_daily_return']:+.2%} a day, volatility "
+        f"{market[f'{side}_daily_volatility']:.2%}"
+        for side, words in (("recent", "of late"), ("training", "in training"))
+        if market.get(f"{side}_daily_volatility") is not None
+    ]
+    if sides:
+        found.append(f"market: {'; '.join(sides)}")
+    return found
+
+
+def _was(before: float | None) -> str:
+    return "" if before is None else f" (was {before:.2f})"
 
 
 def _named_once(report: DailyReport, text: str) -> str:

@@ -185,6 +185,25 @@ def test_a_person_reads_it_in_eighty_columns(work: StrategyContext, sessions: li
             assert alert.message.removeprefix("small: ") in text
 
 
+def test_a_new_alert_comes_with_what_was_found_when_it_opened(work: StrategyContext) -> None:
+    opened = dict(
+        work.database.fetch_all("SELECT rule, max(opened_session) FROM alerts GROUP BY rule")
+    )
+    wanted = {
+        "ic_severe": ("served values of 3 features are what the prices known then give",
+                      "no feature is older than its", "moved most, by PSI: "),
+        "sharpe_negative": ("market: of late ", "; in training "),
+    }  # fmt: skip
+    for rule, parts in wanted.items():
+        report = job(work, opened[rule])
+        (alert,) = [alert for alert in report.new_alerts if alert.rule == rule]
+        text = " ".join(report.render().split())
+        text = text[text.index("New alerts") : text.index("Open alerts from before")]
+        for part in (alert.message.removeprefix("small: "), *parts):
+            assert part in text
+        assert max(map(len, report.render().splitlines())) <= 80
+
+
 def test_a_strategy_without_file_model_or_data_is_reported_too(
     database: Database, tmp_path: Path, calendar: TradingCalendar
 ) -> None:
