@@ -6,9 +6,13 @@ and so does its slot in a pool.
 
 from __future__ import annotations
 
+import json
+
 from dagster import DagsterRun, DefaultRunLauncher
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import deserialize_value
 
@@ -30,9 +34,9 @@ class WatchedRunLauncher(DefaultRunLauncher):
         A run that no code server started, as one in the process of a command, counts as running:
         that command settles it when it starts again.
         """
-        client = self._get_grpc_client_for_termination(run.run_id)
-        if client is None:
+        if GRPC_INFO_TAG not in run.tags:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
+        client = DagsterGrpcClient(**json.loads(run.tags[GRPC_INFO_TAG]))
         request = CanCancelExecutionRequest(run_id=run.run_id)
         try:
             answer = client.can_cancel_execution(request, timeout=ANSWER_SECONDS)
