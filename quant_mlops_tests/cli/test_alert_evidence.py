@@ -22,7 +22,7 @@ from quant_mlops.market.panel import Panel
 from quant_mlops.pipeline import StrategyContext
 from quant_mlops.retraining import retrain_on_request
 from quant_mlops.settings import Settings
-from quant_mlops.strategy import load_strategies
+from quant_mlops.strategy_files import load_strategies
 
 # Every rule is met on every session.
 ALWAYS = {
