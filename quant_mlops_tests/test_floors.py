@@ -43,6 +43,7 @@ ROOMS = [
     "champion_challenger",
     "retraining",
     "reporting",
+    "session_figures",
     "orchestration",
     "definitions",
     "cli",

@@ -98,9 +98,9 @@ def empty_figure(title: str) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as PNG at 200 dots per inch; the same figure gives the same bytes."""
-    return _saved(figure, format="png", dpi=200, metadata={"Software": None})
+def png(figure: Figure, *, dots_per_inch: int = 200) -> bytes:
+    """Return a figure as PNG; the same figure gives the same bytes."""
+    return _saved(figure, format="png", dpi=dots_per_inch, metadata={"Software": None})
 
 
 def svg(figure: Figure) -> str:

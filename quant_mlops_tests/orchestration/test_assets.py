@@ -126,6 +126,54 @@ def test_monitoring_metadata_shows_the_newest_sessions(ran: Any, sessions: list[
     assert metadata(ran.monitoring, "feature_drift")["stored"] == 3 * (MONITORED - 1)
 
 
+def pictures(event: dg.AssetMaterialization) -> dict[str, bytes]:
+    """Return the pictures that the metadata of a materialisation carry, decoded."""
+    texts = {key: str(value.value) for key, value in event.metadata.items()}
+    return {
+        key: base64.b64decode(text.partition("base64,")[2].rstrip(")"), validate=True)
+        for key, text in texts.items()
+        if "data:image/png;base64," in text
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "plot"),
+    [
+        ("predictions", "predictions of the newest session"),
+        ("feature_drift", "PSI by feature"),
+        ("drift_metrics", "information coefficient"),
+    ],
+)
+def test_the_plot_of_a_run_is_stored_once_however_many_sessions_it_has(
+    ran: Any, sessions: list[date], table: str, plot: str
+) -> None:
+    for result, count in ((ran.monitoring, MONITORED - 1), (ran.daily, 1)):
+        events = result.asset_materializations_for_node(f"small__{table}")
+        assert len(events) == count
+        carried = {event.partition: found for event in events if (found := pictures(event))}
+        newest = sessions[-1] if count == 1 else sessions[-2]
+        assert list(carried) == [str(newest)]
+        assert list(carried[str(newest)]) == [plot]
+        (picture,) = carried[str(newest)].values()
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < 60_000
+
+
+def test_snapshot_models_and_deployment_lead_to_each_other(ran: Any) -> None:
+    snapshot, models, deployment = (metadata(ran.training, table) for table in TRAINING)
+    assert models["trained_on"] == dg.AssetKey(["small", "training_snapshots"])
+    assert deployment["chosen_from"] == dg.AssetKey(["small", "models"])
+    assert snapshot["snapshot_id"] == models["snapshot_id"] == deployment["snapshot_id"]
+    assert snapshot["fingerprint"] == models["snapshot"] == deployment["snapshot"]
+    assert deployment["model_id"] in models["models"]
+    (event,) = ran.training.asset_materializations_for_node("small__models")
+    assert list(pictures(event)) == ["metrics of the learners"]
+    served = metadata(ran.daily, "predictions")
+    assert served["model_id"] == deployment["model_id"]
+    assert served["model"] == deployment["candidate"]
+    assert served["made_live_by"] == dg.AssetKey(["small", "model_deployments"])
+
+
 def test_one_day_adds_one_session_to_every_table(ran: Any, ran_desk: Any) -> None:
     assert metadata(ran.daily, "price_bars")["bars_stored"] == 12
     assert metadata(ran.daily, "feature_events")["events_stored"] == 3 * 12
@@ -197,30 +245,6 @@ def test_running_everything_again_stores_nothing(
     first = metadata(ran.training, "training_snapshots")
     assert metadata(training, "training_snapshots")["fingerprint"] == first["fingerprint"]
     assert "True" not in metadata(training, "models")["models"]
-
-
-def test_a_feature_known_before_its_session_closed_stops_the_run(
-    ran_desk: Any, defs: dg.Definitions, sessions: list[date]
-) -> None:
-    with psycopg.connect(ran_desk.conninfo, autocommit=True) as connection:
-        connection.execute(
-            """
-            INSERT INTO feature_events (entity_key, feature_name, feature_version, event_time,
-                                        ingest_time, value_double, producer)
-            SELECT entity_key, feature_name, feature_version, event_time,
-                   event_time - interval '1 second', 0.5, 'leak'
-            FROM feature_events WHERE feature_name = 'ret_5d' AND entity_key = 'T03'
-            ORDER BY event_time DESC LIMIT 1
-            """
-        )
-        predictions = connection.execute("SELECT count(*) FROM predictions").fetchone()
-    with pytest.raises(QuantMlopsError, match="nothing_looks_ahead"):
-        run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-1], sessions[-1]))
-    run = ran_desk.instance.get_runs(limit=1)[0]
-    assert run.status is dg.DagsterRunStatus.FAILURE
-    steps = ran_desk.instance.get_run_stats(run.run_id)
-    assert steps.steps_succeeded < 7
-    assert scalar(ran_desk.conninfo, "SELECT count(*) FROM predictions") == predictions[0]  # type: ignore[index]
 
 
 def test_a_leak_anywhere_in_the_history_is_found_by_a_run_of_the_first_partition(

@@ -26,6 +26,7 @@ from quant_mlops.reports.figures import (
     psi_figure,
     svg,
 )
+from quant_mlops.reports.learner_figure import learner_figure
 from quant_mlops.reports.records import AlertEpisode, Deployment, Onset, Retrain
 
 NAN = float("nan")
@@ -294,3 +295,28 @@ def test_the_interval_of_an_onset_is_shaded_in_both_panels() -> None:
         left, _, width, _ = after.patches[-1].get_bbox().bounds
         assert (left, left + width) == (day_number(first), day_number(last))
         assert len(after.get_lines()) == len(before.get_lines()) + 1
+
+
+def test_learners_stand_in_rows_with_a_mark_and_its_error_for_each_split() -> None:
+    means = {"train": np.array([0.05, 0.02]), "test": np.array([0.01, NAN])}
+    errors = {"train": np.array([0.01, 0.01]), "test": np.array([0.02, NAN])}
+    figure = learner_figure(["small_ridge v1", "_x v2"], means, errors=errors)
+    assert "Mean information coefficient of 2 models by split" in text_of(figure)
+    (axes,) = figure.get_axes()
+    train, test = axes.containers
+    assert list(train.lines[0].get_xdata()) == [0.05, 0.02]
+    assert np.array_equal(test.lines[0].get_xdata(), [0.01, NAN], equal_nan=True)
+    (bars,) = test.lines[2]
+    assert np.allclose(bars.get_segments()[0][:, 0], [-0.03, 0.05])
+    labels = [label.get_text().strip() for label in axes.get_yticklabels()]
+    assert labels == ["small_ridge v1", "_x v2"]
+    small = png(figure, dots_per_inch=72)
+    assert small.startswith(b"\x89PNG")
+    assert len(small) < len(png(figure)) / 2
+
+
+@pytest.mark.parametrize("labels", [[], ["small_ridge v1"]])
+def test_learners_without_a_metric_give_an_empty_figure(labels: list[str]) -> None:
+    values = np.full(len(labels), NAN)
+    figure = learner_figure(labels, {"test": values}, errors={"test": values})
+    assert "nothing to show yet" in text_of(figure)

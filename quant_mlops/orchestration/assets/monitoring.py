@@ -6,7 +6,12 @@ import dagster as dg
 import numpy as np
 
 from quant_mlops.alerts.outbox import count_by_severity
-from quant_mlops.orchestration.metadata import Materialized, inline_plot, markdown_table
+from quant_mlops.orchestration.metadata import (
+    Materialized,
+    inline_plot,
+    markdown_table,
+    shown_on_newest,
+)
 from quant_mlops.orchestration.partitions import (
     partition_range,
     session_partitions,
@@ -45,6 +50,11 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     def feature_drift(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
         done = measure_feature_drift(work, *partition_range(context))
+        # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
+        from quant_mlops.session_figures import feature_psi
+
+        plot = inline_plot(feature_psi(work, partition_range(context)[1]), "PSI by feature")
+        shown_on_newest(context, {"PSI by feature": plot})
         return dg.MaterializeResult(metadata={"rows": done.offered, "stored": done.stored})
 
     @dg.asset(
@@ -73,12 +83,17 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
             for m in metrics[-ROWS_SHOWN:]
         ]
         header = ("session", "IC", "5-day IC", "PSI", "5-day Sharpe", "20-day Sharpe", "no data")
+        from quant_mlops.session_figures import ic_trend
+
+        plot = inline_plot(ic_trend(work, partition_range(context)[1]), "information coefficient")
+        shown_on_newest(
+            context, {"newest": markdown_table(header, rows), "information coefficient": plot}
+        )
         return dg.MaterializeResult(
             metadata={
                 "sessions": done.offered,
                 "stored": done.stored,
                 "mean_ic": _mean([m.ic for m in metrics]),
-                "newest": markdown_table(header, rows),
             }
         )
 
@@ -100,11 +115,11 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         done = raise_alerts(work, partition_range(context)[1])
         rows = [(a.opened_session, a.severity, a.rule, a.action, a.message) for a in done.alerts]
         header = ("opened", "severity", "rule", "action", "message")
+        shown_on_newest(context, {"newest": markdown_table(header, rows[-ROWS_SHOWN:])})
         return dg.MaterializeResult(
             metadata={
                 "new_alerts": len(done.alerts),
                 "retraining_requests": done.open_requests,
-                "newest": markdown_table(header, rows[-ROWS_SHOWN:]),
             }
         )
 

@@ -4,7 +4,7 @@
 
 import dagster as dg
 
-from quant_mlops.orchestration.metadata import Materialized
+from quant_mlops.orchestration.metadata import Materialized, inline_plot, shown_on_newest
 from quant_mlops.orchestration.partitions import (
     partition_range,
     previous_session,
@@ -22,12 +22,13 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     """Return the assets of a strategy's predictions and returns."""
     owners = [strategy.owner] if strategy.owner else None
     partitions = session_partitions(strategy)
+    deployments = dg.AssetKey([strategy.name, "model_deployments"])
 
     @dg.asset(
         key=[strategy.name, "predictions"],
         deps=[
             dg.AssetDep([strategy.name, "feature_events"], partition_mapping=previous_session()),
-            dg.AssetKey([strategy.name, "model_deployments"]),
+            deployments,
         ],
         group_name=GROUP,
         kinds={"postgres", "xgboost"},
@@ -41,9 +42,19 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def predictions(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        done = make_predictions(work, *partition_range(context))
+        first, last = partition_range(context)
+        done = make_predictions(work, first, last)
+        live = work.registry.live_model(strategy.name, at=work.calendar.open_time(last))
+        # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
+        from quant_mlops.session_figures import prediction_distribution
+
+        plot = inline_plot(prediction_distribution(work, last), f"predictions of {last}")
+        shown_on_newest(context, {"predictions of the newest session": plot})
         return dg.MaterializeResult(
             metadata={
+                "model": "none" if live is None else f"{live.name} v{live.version}",
+                "model_id": "" if live is None else str(live.model_id),
+                "made_live_by": dg.MetadataValue.asset(deployments),
                 "predictions": done.offered,
                 "stored": done.stored,
                 "names_without_all_features": done.incomplete,

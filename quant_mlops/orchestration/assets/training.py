@@ -9,7 +9,8 @@ import dagster as dg
 
 from quant_mlops.alerts.retraining import RetrainRequest, open_request
 from quant_mlops.errors import TrainingError
-from quant_mlops.orchestration.metadata import Materialized, markdown_table
+from quant_mlops.orchestration.jobs import TRAINING
+from quant_mlops.orchestration.metadata import Materialized, inline_plot, markdown_table
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import StrategyContext, build_snapshot, evaluation_time
 from quant_mlops.retraining import RetrainOutcome, decide, train_models
@@ -45,9 +46,10 @@ class TrainingRun(dg.Config):
 def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     """Return the assets from snapshot to deployment of a strategy."""
     owners = [strategy.owner] if strategy.owner else None
+    keys = {table: dg.AssetKey([strategy.name, table]) for table in TRAINING}
 
     @dg.asset(
-        key=[strategy.name, "training_snapshots"],
+        key=keys["training_snapshots"],
         deps=[dg.AssetKey([strategy.name, "feature_events"])],
         group_name=GROUP,
         kinds={"parquet"},
@@ -77,8 +79,8 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         )
 
     @dg.asset(
-        key=[strategy.name, "models"],
-        deps=[dg.AssetKey([strategy.name, "training_snapshots"])],
+        key=keys["models"],
+        deps=[keys["training_snapshots"]],
         group_name=GROUP,
         kinds={"xgboost", "postgres"},
         owners=owners,
@@ -91,18 +93,30 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         context: dg.AssetExecutionContext, server: Server, config: TrainingRun
     ) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        trained = train_models(work, _snapshot(context, work, config))
+        snapshot = _snapshot(context, work, config)
+        trained = train_models(work, snapshot)
         rows = [
-            (m.model.label, *(m.metrics.get(name) for name in METRICS_SHOWN), m.trained_now)
+            (m.model.label, *(m.metrics.get(name) for name in METRICS_SHOWN), m.trained_now,
+             m.model.model_id)
             for m in trained
-        ]
+        ]  # fmt: skip
+        # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
+        from quant_mlops.session_figures import learner_metrics
+
+        header = ("model", *METRICS_SHOWN, "trained now", "model_id")
         return dg.MaterializeResult(
-            metadata={"models": markdown_table(("model", *METRICS_SHOWN, "trained now"), rows)}
+            metadata={
+                "trained_on": dg.MetadataValue.asset(keys["training_snapshots"]),
+                SNAPSHOT_ID: str(snapshot.snapshot_id),
+                "snapshot": snapshot.fingerprint,
+                "models": markdown_table(header, rows),
+                "metrics of the learners": inline_plot(learner_metrics(trained), "IC by split"),
+            }
         )
 
     @dg.asset(
-        key=[strategy.name, "model_deployments"],
-        deps=[dg.AssetKey([strategy.name, "models"])],
+        key=keys["model_deployments"],
+        deps=[keys["models"]],
         group_name=GROUP,
         kinds={"postgres"},
         owners=owners,
@@ -122,7 +136,9 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
             work, snapshot, train_models(work, snapshot),
             as_of=snapshot.knowledge_time, request=request,
         )  # fmt: skip
-        return dg.MaterializeResult(metadata=_verdict(outcome))
+        return dg.MaterializeResult(
+            metadata={"chosen_from": dg.MetadataValue.asset(keys["models"]), **_verdict(outcome)}
+        )
 
     return [training_snapshots, models, model_deployments]
 
@@ -190,6 +206,8 @@ def _verdict(outcome: RetrainOutcome) -> dict[str, str | float | bool]:
     comparison = outcome.comparison
     return {
         "candidate": outcome.candidate.model.label,
+        "model_id": str(outcome.candidate.model.model_id),
+        SNAPSHOT_ID: str(outcome.snapshot.snapshot_id),
         "status": outcome.status,
         "promoted": outcome.promoted,
         "reason": comparison.reason if comparison else "first model of the strategy",
