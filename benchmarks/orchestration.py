@@ -2,8 +2,8 @@
 
 Everything is measured in one run, in a home and on a server of its own: prices of some hundred
 stocks, the ten features that come with the package, one model, and all from prices to alerts. The
-last sessions are run by turns as the daily job in process and as the same steps without Dagster;
-the difference of the medians is Dagster's share.
+last sessions are run by turns as the daily job in process and as the same steps without Dagster,
+plots included; what is left of the medians' difference beside the checks is Dagster's share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from feature_store import Measure, show, timed, write_results
 from quant_mlops.database.access import open_server
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.orchestration.instance import open_instance, prepare_environment, run_job
-from quant_mlops.orchestration.jobs import TRAINING
+from quant_mlops.orchestration.jobs import HISTORY, MONITORING, TRAINING
+from quant_mlops.orchestration.metadata import PLOT_DOTS_PER_INCH
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.pipeline import (
@@ -42,8 +43,10 @@ from quant_mlops.pipeline import (
     realise_returns,
     revise_features,
 )
+from quant_mlops.reports.figures import png
+from quant_mlops.session_figures import feature_psi, ic_trend, prediction_distribution
 from quant_mlops.settings import load_settings
-from quant_mlops.strategy import read_strategy
+from quant_mlops.strategy import Strategy, read_strategy
 
 BACKFILLED, PAIRS = 252, 3
 DAILY_SECONDS, BACKFILL_SECONDS = 15.0, 90.0
@@ -158,15 +161,28 @@ def measure(
     yield Measure("all history before it, prices and features", history, "s")
     backfill = run("daily", days[0], days[BACKFILLED - 1])
     yield promised(f"{BACKFILLED} sessions as one run", backfill, BACKFILL_SECONDS)
-    with_dagster, without = [], []
+    with_dagster, checks, without = [], [], []
     for first, second in zip(days[BACKFILLED::2], days[BACKFILLED + 1 :: 2], strict=True):
         with_dagster.append(run("daily", first, first))
+        checks.append(seconds_of_checks(instance, strategy))
         without.append(timed(lambda day=second: run_steps(work, day))[0])  # type: ignore[misc]
         print(f"steps {second}: {without[-1]:.1f} s", file=sys.stderr)
-    daily, steps = statistics.median(with_dagster), statistics.median(without)
+    daily, checked, steps = map(statistics.median, (with_dagster, checks, without))
     yield promised("the daily run of a session", daily, DAILY_SECONDS)
-    yield Measure("the same steps without Dagster", steps, "s")
-    yield Measure("Dagster's share", 100 * (daily - steps) / daily, "%")
+    yield Measure("the same steps and plots without Dagster", steps, "s")
+    yield Measure("the checks of the run", checked, "s")
+    yield Measure("Dagster's share", 100 * (daily - steps - checked) / daily, "%")
+
+
+def seconds_of_checks(instance: dg.DagsterInstance, strategy: Strategy) -> float:
+    """Return the seconds that the checks of the newest run took."""
+    assets = {f"{strategy.name}__{table}" for table in (*HISTORY, *MONITORING)}
+    run = instance.get_runs(limit=1)[0]
+    return sum(
+        stats.end_time - stats.start_time
+        for stats in instance.get_run_step_stats(run.run_id)
+        if stats.step_key not in assets and stats.end_time and stats.start_time
+    )
 
 
 def promised(what: str, seconds: float, budget: float) -> Measure:
@@ -181,8 +197,11 @@ def run_steps(work: StrategyContext, day: date) -> None:
     revise_features(work)
     make_predictions(work, day, day)
     realise_returns(work, day, day)
+    png(prediction_distribution(work, day), dots_per_inch=PLOT_DOTS_PER_INCH)
     measure_feature_drift(work, day, day)
+    png(feature_psi(work, day), dots_per_inch=PLOT_DOTS_PER_INCH)
     judge_sessions(work, day, day)
+    png(ic_trend(work, day), dots_per_inch=PLOT_DOTS_PER_INCH)
     raise_alerts(work, day)
 
 

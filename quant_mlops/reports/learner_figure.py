@@ -69,6 +69,6 @@ def learner_figure(
     axes.set_yticks(rows, [plain(label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_xlabel("mean daily rank IC")
+    axes.set_xlabel("mean daily rank IC", loc="right")
     legend_below(axes, axes.get_legend_handles_labels()[0], columns=3)
     return figure
