@@ -19,7 +19,17 @@ CROSS JOIN LATERAL (
            value_json IS NULL AND (
                value_double IS NULL OR value_double IN ('NaN', 'Infinity', '-Infinity')
            ) AS undefined,
-           event_time NOT IN (SELECT unnest(%(closes)s::timestamptz[])) AS off_close,
+           -- What another job writes may be about any time, but not beside a value of the close.
+           event_time NOT IN (SELECT unnest(%(closes)s::timestamptz[])) AND EXISTS (
+               SELECT FROM feature_events AS other
+               WHERE other.entity_key = b.ticker
+                 AND other.feature_name = f.feature_name
+                 AND other.feature_version = f.feature_version
+                 AND other.event_time = (
+                     SELECT min(close) FROM unnest(%(closes)s::timestamptz[]) AS c (close)
+                     WHERE close > feature_events.event_time
+                 )
+           ) AS off_close,
            lag(ingest_time) OVER prints IS NOT NULL
                AND lag(value_double) OVER prints IS NOT DISTINCT FROM value_double
                AND lag(value_json) OVER prints IS NOT DISTINCT FROM value_json AS repeated,

@@ -27,7 +27,7 @@ class FeatureIntegrity:
     undefined : int
         Without a finite value or document although the definition allows no missing ones.
     off_close : int
-        About another instant than a close: a second value of that session.
+        Beside a value of the close of the same session. What has none may be about any time.
     repeated : int
         Prints that say what the print before them said, and so are no revision.
     early : int

@@ -99,6 +99,15 @@ def test_a_second_value_of_a_session_and_a_repeated_print_are_duplicates(
     assert (found.repeated, found.off_close, found.duplicates) == (1, 1, 2)
 
 
+def test_values_that_another_job_writes_during_a_session_are_no_duplicates(
+    priced: Database, calendar: TradingCalendar
+) -> None:
+    for hours in (1, 2):
+        value(priced, CLOSE - timedelta(hours=hours), 0.03, name="vol_20d")
+    found = only(feature_integrity(priced, calendar, [vol_20d], first=DAY, last=NEXT))
+    assert (found.rows, found.duplicates) == (2, 0)
+
+
 def test_a_value_known_before_its_close_is_early(
     priced: Database, calendar: TradingCalendar
 ) -> None:

@@ -116,7 +116,8 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         work = server.strategy(strategy)
         found = parity_check(work, work.sessions(newest[0], newest[-1]))
         return dg.AssetCheckResult(
-            passed=all(parity.agrees for parity in found),
+            # What another job writes has a definition that gives nothing to compare with.
+            passed=all(p.agrees or p.compared == p.not_served == 0 for p in found),
             severity=dg.AssetCheckSeverity.WARN,
             metadata={
                 "cells": sum(parity.compared for parity in found),
