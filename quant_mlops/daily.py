@@ -251,7 +251,7 @@ def _problems(
 
 def _decide(state: StrategyState, problems: list[str], alerts: list[Alert]) -> tuple[str, str]:
     """Return the decision: a pause outranks bad data, and bad data a reduced position."""
-    reason = (state.reason or "").removeprefix(f"{state.strategy_id}: ")
+    reason = state.reason or ""
     if state.status == PAUSED:
         return STOPPED, f"Do not trade until a person resumes the strategy: {reason}."
     if problems:

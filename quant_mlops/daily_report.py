@@ -163,14 +163,14 @@ def _metrics(report: DailyReport) -> list[str]:
 
 
 def _alerts(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
-    return _items([f"{a.severity}: {_named_once(report, a.message)}" for a in alerts])
+    return _items([f"{a.severity}: {a.message}" for a in alerts])
 
 
 def _checked(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
     """Return alerts, each with what was found when its checks were run."""
     lines = []
     for alert in alerts:
-        lines.append(f"  {alert.severity}: {_named_once(report, alert.message)}")
+        lines.append(f"  {alert.severity}: {alert.message}")
         lines += [f"    {finding}" for finding in _findings(alert.evidence)]
     return lines or ["  none"]
 
@@ -198,11 +198,6 @@ def _findings(evidence: Mapping[str, Any]) -> list[str]:
 
 def _was(before: float | None) -> str:
     return "" if before is None else f" (was {before:.2f})"
-
-
-def _named_once(report: DailyReport, text: str) -> str:
-    """Return a text without the strategy's name before it, which the report begins with."""
-    return text.removeprefix(f"{report.strategy_id}: ")
 
 
 def _number(value: float) -> str:

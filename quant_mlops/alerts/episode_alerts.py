@@ -139,7 +139,7 @@ class AlertWriter:
             rule=rule.name,
             severity=rule.severity,
             action=rule.action,
-            message=_message(self.strategy_id, rule, history, episode),
+            message=_message(rule, history, episode),
             opened_session=day[episode.opened],
             last_session=day[episode.last],
             closed_session=None if episode.closed is None else day[episode.closed],
@@ -165,12 +165,9 @@ def _mode_evidence(rule: Rule) -> dict[str, Any]:
     return found
 
 
-def _message(strategy_id: str, rule: Rule, history: MonitoredHistory, episode: Episode) -> str:
+def _message(rule: Rule, history: MonitoredHistory, episode: Episode) -> str:
     session = history.sessions[episode.opened]
     if rule is NO_DATA:
-        return (
-            f"{strategy_id}: prices, predictions, returns or metrics that {session} should have "
-            f"are missing"
-        )
+        return f"prices, predictions, returns or metrics that {session} should have are missing"
     value = watched_values(history, rule)[episode.opened]
-    return f"{strategy_id}: {rule.describe()}, {value:.4g} on {session}"
+    return f"{rule.describe()}, {value:.4g} on {session}"

@@ -62,7 +62,7 @@ def record_run_failure(database: Database, run: FinishedRun, *, session: date) -
         rule=RUN_FAILED,
         severity="severe",
         action="check_run",
-        message=f"{run.strategy_id}: run {run.run_id} of {run.job}{about} failed{where}{why}; its "
+        message=f"run {run.run_id} of {run.job}{about} failed{where}{why}; its "
         f"log in Dagster says more",
         opened_session=session,
         last_session=session,

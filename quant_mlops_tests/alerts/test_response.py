@@ -268,7 +268,7 @@ def test_evidence_has_the_numbers_the_alert_is_founded_on(
         ("vol", 0.9), ("rsi", 0.4), ("mom", 0.1),
     ]  # fmt: skip
     assert evidence["sampling"]["ic_20d_mean"] == 0.03
-    assert alerts["psi_severe"].message == f"mo'mentum: PSI > 0.25, 0.4 on {days[1]}"
+    assert alerts["psi_severe"].message == f"PSI > 0.25, 0.4 on {days[1]}"
 
 
 def test_the_history_has_every_session_between(

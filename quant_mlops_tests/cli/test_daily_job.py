@@ -182,7 +182,7 @@ def test_a_person_reads_it_in_eighty_columns(work: StrategyContext, sessions: li
         for part in (report.sentence, "ret_5d", "IC over 1", "PSI of signals", "Sharpe, 60"):
             assert part in text
         for alert in (*report.new_alerts, *report.open_alerts):
-            assert alert.message.removeprefix("small: ") in text
+            assert alert.message in text
 
 
 def test_a_new_alert_comes_with_what_was_found_when_it_opened(work: StrategyContext) -> None:
@@ -199,7 +199,7 @@ def test_a_new_alert_comes_with_what_was_found_when_it_opened(work: StrategyCont
         (alert,) = [alert for alert in report.new_alerts if alert.rule == rule]
         text = " ".join(report.render().split())
         text = text[text.index("New alerts") : text.index("Open alerts from before")]
-        for part in (alert.message.removeprefix("small: "), *parts):
+        for part in (alert.message, *parts):
             assert part in text
         assert max(map(len, report.render().splitlines())) <= 80
 

@@ -76,7 +76,7 @@ def test_a_failed_run_is_one_alert_that_tells_no_secret(desk: Any, strategy: Str
     assert (alert.rule, alert.severity, alert.strategy_id) == ("run_failed", "severe", "small")
     assert alert.dedupe_key == f"small/run_failed/{run.run_id}"
     assert alert.message == (
-        f"small: run {run.run_id} of small_load for 2022-11-23 failed in load (BrokenConnection); "
+        f"run {run.run_id} of small_load for 2022-11-23 failed in load (BrokenConnection); "
         f"its log in Dagster says more"
     )
     assert alert.evidence["steps"] == ["load"]
