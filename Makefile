@@ -70,6 +70,10 @@ bench: $(VENV)/.installed-bench ## Measure feature store, predictor and drift be
 bench-demo: $(INSTALLED) ## Time the demo's stages, first and repeated run; PRICES=file.csv as above
 	@$(BIN)/python benchmarks/demonstration.py $${PRICES:+--prices "$$PRICES"}
 
+.PHONY: bench-daily
+bench-daily: $(INSTALLED) ## Time the daily run and a year's backfill beside their budgets; PRICES=file.parquet is needed
+	@$(BIN)/python benchmarks/orchestration.py --prices "$(PRICES)"
+
 .PHONY: environment
 environment: $(VENV)/.installed-dev ## Make .venv with what demo, test and lint need
 

@@ -81,8 +81,8 @@ def strategy_jobs(strategy: Strategy, *, executor: str = "in_process") -> Strate
             strategy, "verification", dg.AssetSelection.checks(verification),
             "Verifies the newest snapshots by file and from the database.", executor=executor,
         ),
-        revision=_revision_job(strategy),
-        retraining_request=_retraining_request_job(strategy),
+        revision=_revision_job(strategy, executor),
+        retraining_request=_retraining_request_job(strategy, executor),
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _asset_job(
     )
 
 
-def _revision_job(strategy: Strategy) -> dg.JobDefinition:
+def _revision_job(strategy: Strategy, executor: str) -> dg.JobDefinition:
     table = dg.AssetKey([strategy.name, "feature_events"])
 
     @dg.op(name=f"{strategy.name}__revise_features", pool=sessions_pool(strategy))
@@ -114,7 +114,7 @@ def _revision_job(strategy: Strategy) -> dg.JobDefinition:
     @dg.job(
         name=f"{strategy.name}_revision",
         description="Carries restated prices into the features that they touch.",
-        executor_def=dg.in_process_executor,
+        executor_def=EXECUTORS[executor],
         tags={STRATEGY_TAG: strategy.name},
     )
     def revision() -> None:
@@ -129,7 +129,7 @@ class RequestConfig(dg.Config):
     session: str
 
 
-def _retraining_request_job(strategy: Strategy) -> dg.JobDefinition:
+def _retraining_request_job(strategy: Strategy, executor: str) -> dg.JobDefinition:
     @dg.op(name=f"{strategy.name}__{REQUEST_OP}")
     def request(context: dg.OpExecutionContext, server: Server, config: RequestConfig) -> None:
         session = date.fromisoformat(config.session)
@@ -140,7 +140,7 @@ def _retraining_request_job(strategy: Strategy) -> dg.JobDefinition:
         name=f"{strategy.name}_retraining_request",
         description="Asks for a retraining, which the sensor starts; a request that is open, or "
         "one answered within the cool-down, takes it in.",
-        executor_def=dg.in_process_executor,
+        executor_def=EXECUTORS[executor],
         tags={STRATEGY_TAG: strategy.name},
     )
     def retraining_request() -> None:
