@@ -21,11 +21,11 @@ from quant_mlops.strategy import read_strategy
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/scaling.md")
 # Made by running, or a user's own.
 NOT_IN_THE_CHECKOUT = re.compile(
     r"^(\.quant_mlops|\.venv|\.env$|postgres|snapshots/|artifacts/|reports/|dagster/|strategies|"
-    r"/var/lib|quant_mlops\.toml|my_)|[<*]|://|\bNNN_|\bverb_"
+    r"/var/lib|/srv/|/etc/|quant_mlops\.toml|my_)|[<*]|://|\bNNN_|\bverb_"
 )
 
 
