@@ -21,6 +21,7 @@ from quant_mlops.pipeline import StrategyContext, price_file
 from quant_mlops.strategy import Strategy
 
 MISSING_TAG = "quant_mlops/missing_sessions"
+LAST_MISSING_TAG = "quant_mlops/last_missing_session"
 CORRECTIONS_TAG = "quant_mlops/corrections"
 MOST_SESSIONS = 20
 MOST_ATTEMPTS = 3
@@ -33,9 +34,10 @@ EVERY_FIVE_MINUTES = 300
 def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.SensorDefinition:
     """Return the sensor that has sessions run which the schedule left out.
 
-    It looks at what is stored and not at what ran. Each tick asks for at most one run, for the
-    oldest stretch of missing sessions, and for none while another run of the strategy works on
-    sessions: a session needs the ones before it.
+    It looks at what is stored and not at what ran. Each tick asks for at most one run, from the
+    oldest missing session on, and for none while another run of the strategy works on sessions:
+    a session needs the ones before it. Sessions that follow a missing one were judged without
+    it, so they are part of the run and are judged again.
     """
 
     @dg.sensor(
@@ -52,6 +54,8 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
     ) -> dg.RunRequest | dg.SkipReason:
         work = server.strategy(strategy)
         due = scheduled_session(strategy, work.database.now() - GRACE)
+        if strategy.monitoring.last_session is not None:
+            due = min(due, strategy.monitoring.last_session)
         missing = incomplete_sessions(work, due)
         if not missing:
             return dg.SkipReason(f"no session up to {due} is missing")
@@ -68,10 +72,12 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
                 f"the cause is mended"
             )
         stretch = _first_stretch(work, open_ones)
+        run = work.sessions(stretch[0], due).tolist()[:MOST_SESSIONS]
+        attempt = {MISSING_TAG: strategy.name, LAST_MISSING_TAG: stretch[-1].isoformat()}
         return dg.RunRequest(
-            run_key=f"{stretch[0]}-{stretch[-1]}-{changed:%Y%m%dT%H%M%S}-{tries[stretch[0]] + 1}",
-            partition_key=stretch[0].isoformat() if len(stretch) == 1 else None,
-            tags={MISSING_TAG: strategy.name, **_range_tags(stretch)},
+            run_key=f"{run[0]}-{run[-1]}-{changed:%Y%m%dT%H%M%S}-{tries[stretch[0]] + 1}",
+            partition_key=run[0].isoformat() if len(run) == 1 else None,
+            tags=attempt | _range_tags(run),
         )
 
     return missing_sessions
@@ -114,12 +120,16 @@ def corrections_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.SensorDefin
 def _attempts(
     instance: dg.DagsterInstance, strategy: Strategy, sessions: Iterable[date], *, since: datetime
 ) -> dict[date, int]:
-    """Count the runs of this sensor that each session was part of since an instant."""
+    """Count the runs that this sensor asked for because of each session since an instant."""
     records = instance.get_run_records(
         dg.RunsFilter(tags={MISSING_TAG: strategy.name}, created_after=since),
         limit=RUNS_REMEMBERED,
     )
-    spans = [span for record in records if (span := sessions_of_run(record.dagster_run))]
+    spans = [
+        (span[0], date.fromisoformat(run.tags[LAST_MISSING_TAG]))
+        for run in (record.dagster_run for record in records)
+        if (span := sessions_of_run(run)) and LAST_MISSING_TAG in run.tags
+    ]
     return {day: sum(first <= day <= last for first, last in spans) for day in sessions}
 
 

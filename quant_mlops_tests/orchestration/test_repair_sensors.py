@@ -14,7 +14,12 @@ import pytest
 from quant_mlops.database import Database
 from quant_mlops.orchestration.instance import run_job
 from quant_mlops.orchestration.jobs import STRATEGY_TAG
-from quant_mlops.orchestration.repair_sensors import CORRECTIONS_TAG, MISSING_TAG, MOST_SESSIONS
+from quant_mlops.orchestration.repair_sensors import (
+    CORRECTIONS_TAG,
+    LAST_MISSING_TAG,
+    MISSING_TAG,
+    MOST_SESSIONS,
+)
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pending import incomplete_sessions
 from quant_mlops.pipeline import StrategyContext
@@ -75,24 +80,24 @@ def test_a_strategy_that_misses_nothing_or_never_ran_asks_for_nothing(
     assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
 
 
-def test_missing_sessions_are_run_stretch_by_stretch_oldest_first(
+def test_missing_sessions_are_run_with_those_that_were_judged_without_them(
     ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
 ) -> None:
     before = ran_database.fetch_all("SELECT date, ic, psi FROM drift_metrics ORDER BY date")
-    lose(ran_database, [*sessions[-20:-17], sessions[-5]])
+    lose(ran_database, [*sessions[-22:-19], sessions[-1]])
 
     first = tick(ran_desk, defs, MISSING)
 
-    assert asked_for(first) == [str(sessions[-20]), str(sessions[-18])]
+    assert asked_for(first) == [str(sessions[-22]), str(sessions[-3])]
     assert isinstance(first, dg.RunRequest)
     assert first.tags[MISSING_TAG] == "small"
     run_job(
-        defs, ran_desk.instance, "small_daily", sessions=(sessions[-20], sessions[-18]),
+        defs, ran_desk.instance, "small_daily", sessions=(sessions[-22], sessions[-3]),
         tags=dict(first.tags),
     )  # fmt: skip
     second = tick(ran_desk, defs, MISSING)
-    assert asked_for(second) == [str(sessions[-5])]
-    run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-5], sessions[-5]))
+    assert asked_for(second) == [str(sessions[-1])]
+    run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-1], sessions[-1]))
     assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
     after = ran_database.fetch_all("SELECT date, ic, psi FROM drift_metrics ORDER BY date")
     assert after == before
@@ -102,7 +107,7 @@ def test_a_session_without_a_price_is_missing_though_it_was_judged(
     ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date], forge: Any
 ) -> None:
     forge(ran_database, "DELETE FROM price_bars WHERE session = %s", [sessions[-3]])
-    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-3])]
+    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-3]), str(sessions[-1])]
 
 
 def test_a_tick_asks_for_so_many_sessions_at_most(
@@ -132,7 +137,7 @@ def test_a_training_at_work_or_another_strategys_run_is_in_nobodys_way(
     add_run(ran_desk, defs, "training", dg.DagsterRunStatus.STARTED, {})
     tags = {STRATEGY_TAG: "other", "dagster/partition": str(sessions[-5])}
     add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.STARTED, tags)
-    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-5])]
+    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-5]), str(sessions[-1])]
 
 
 def test_a_session_is_tried_three_times_and_anew_when_the_price_file_has_changed(
@@ -140,26 +145,26 @@ def test_a_session_is_tried_three_times_and_anew_when_the_price_file_has_changed
     strategy: Strategy,
 ) -> None:  # fmt: skip
     lose(ran_database, sessions[-5:-3] + sessions[-2:-1])
-    tags = {MISSING_TAG: "small", FIRST: str(sessions[-5]), LAST: str(sessions[-4])}
     keys = []
     for _ in range(3):
         found = tick(ran_desk, defs, MISSING)
-        assert asked_for(found) == [str(sessions[-5]), str(sessions[-4])]
+        assert asked_for(found) == [str(sessions[-5]), str(sessions[-1])]
         assert isinstance(found, dg.RunRequest)
+        assert found.tags[LAST_MISSING_TAG] == str(sessions[-4])
         keys.append(found.run_key)
-        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.FAILURE, tags)
-    # Given up for now, it does not keep the others from their turn.
-    assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-2])]
-    lose(ran_database, sessions[-5:-3])
-    only = {MISSING_TAG: "small", "dagster/partition": str(sessions[-2])}
+        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.FAILURE, dict(found.tags))
+    # Given up for now, they do not keep the others from their turn.
     for _ in range(3):
-        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.SUCCESS, only)
+        found = tick(ran_desk, defs, MISSING)
+        assert asked_for(found) == [str(sessions[-2]), str(sessions[-1])]
+        assert isinstance(found, dg.RunRequest)
+        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.SUCCESS, dict(found.tags))
     assert "were tried 3 times each" in str(tick(ran_desk, defs, MISSING))
 
     now = datetime.now(UTC).timestamp()
     os.utime(Path(strategy.prices.file), (now, now))
     again = tick(ran_desk, defs, MISSING)
-    assert asked_for(again) == [str(sessions[-5]), str(sessions[-4])]
+    assert asked_for(again) == [str(sessions[-5]), str(sessions[-1])]
     assert isinstance(again, dg.RunRequest)
     # Dagster drops a request whose key it has seen, whatever became of the run.
     assert len({*keys, again.run_key}) == 4
