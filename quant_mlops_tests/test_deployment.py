@@ -236,7 +236,8 @@ def test_the_environment_of_the_units_can_be_read(
     "text", [text for name, text in BLOCKS if name == "dagster.yaml"], ids=["one", "k8s", "celery"]
 )
 def test_the_instances_on_the_page_are_valid_for_dagster(text: str, tmp_path: Path) -> None:
-    (tmp_path / "dagster.yaml").write_text(text, "utf-8")
+    shipped = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text("utf-8"))
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(shipped | yaml.safe_load(text)), "utf-8")
     config, _ = dagster_instance_config(str(tmp_path))
     assert config["storage"]["postgres"]["postgres_url"] == {"env": "DAGSTER_PG_URL"}
     assert config["concurrency"]["pools"] == {"default_limit": 1, "granularity": "run"}
