@@ -15,6 +15,8 @@ from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.instants import from_microseconds
 from quant_mlops.market.calendar import TradingCalendar
 
+NEWEST_SESSIONS = 60
+
 
 @dataclass(frozen=True)
 class FeatureIntegrity:
@@ -29,7 +31,8 @@ class FeatureIntegrity:
     off_close : int
         Beside a value of the close of the same session. What has none may be about any time.
     repeated : int
-        Prints that say what the print before them said, and so are no revision.
+        Prints that say what the print before them said, and so are no revision; looked for in
+        the newest 60 sessions.
     early : int
         Known before the session they are about had closed.
     example : str or None
@@ -81,12 +84,14 @@ def feature_integrity(
         By name and version, of those that have rows.
     """
     chosen = list(definitions)
-    closes = calendar.closes(calendar.sessions(first, last))
+    sessions = calendar.sessions(first, last)
+    closes = calendar.closes(sessions)
     parameters = {
         "names": [definition.name for definition in chosen],
         "versions": [definition.version for definition in chosen],
         "allows_missing": [definition.allows_missing for definition in chosen],
         "first_open": from_microseconds(int(calendar.opens([first])[0])),
+        "newest_open": from_microseconds(int(calendar.opens(sessions[-NEWEST_SESSIONS:])[0])),
         "last_close": from_microseconds(int(np.max(closes))),
         "closes": [from_microseconds(int(close)) for close in closes],
     }
