@@ -48,7 +48,7 @@ def verify_newest_snapshots(
             rule=SNAPSHOT_FAILED,
             severity="critical",
             action="check_snapshot",
-            message=f"{name}: training set {each.snapshot.fingerprint[:16]} does not verify "
+            message=f"training set {each.snapshot.fingerprint[:16]} does not verify "
             f"against its {kind}: {problem}",
             opened_session=session,
             last_session=session,
