@@ -7,7 +7,8 @@ QuantMlopsError
 |__DatabaseError
 |  |__ServerUnavailableError     the database cannot be started or reached
 |  |__MigrationError             the schema cannot be brought to this version
-|     |__EditedMigrationError    a migration that was already applied has changed since
+|  |  |__EditedMigrationError    a migration that was already applied has changed since
+|  |__TimescaleUnavailableError  what was asked for needs TimescaleDB
 |__MarketDataError
 |  |__PriceFileError             a price file cannot be read as prices
 |  |__MembershipFileError        a file cannot be read as spells of membership in an index
@@ -69,6 +70,10 @@ class MigrationError(DatabaseError):
 
 class EditedMigrationError(MigrationError):
     """A migration that was already applied has changed since."""
+
+
+class TimescaleUnavailableError(DatabaseError):
+    """What was asked for needs TimescaleDB, and the database does not have it."""
 
 
 class MarketDataError(QuantMlopsError):

@@ -3,7 +3,8 @@
 Environment
 -----------
 QUANT_MLOPS_TEST_DATABASE_URL
-    A server whose user may create databases; the embedded server by default.
+    A server whose user may create databases; the embedded server by default. Where it has
+    TimescaleDB, every test runs on hypertables, and those that are special to it are not skipped.
 QUANT_MLOPS_TEST_DATA
     Folder of the larger price files; tests that need it are skipped where it is absent.
 """
@@ -159,20 +160,37 @@ def _cloned(server_url: str, template: str | None) -> Iterator[str]:
     # Copying files is several times as fast as writing each page to the log.
     statement = sql.SQL("CREATE DATABASE {} STRATEGY file_copy").format(sql.Identifier(name))
     with psycopg.connect(server_url, autocommit=True) as connection:
-        if template is not None:
-            # A database that others are connected to cannot be copied.
-            connection.execute(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
-                [template],
-            )
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-        connection.execute(statement)
+        if template is None:
+            connection.execute(statement)
+        else:
+            with _left_alone(connection, template):
+                connection.execute(
+                    statement + sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+                )
     try:
         yield make_conninfo(server_url, dbname=name)
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
             connection.execute(drop)
+
+
+@contextmanager
+def _left_alone(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
+    """Keep everyone from a database: one that others are connected to cannot be copied.
+
+    TimescaleDB's scheduler would be back at once if it were only sent away.
+    """
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    connection.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
+    try:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
+            [name],
+        )
+        yield
+    finally:
+        connection.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, say
+from quant_mlops.cli.timescale import as_document, print_hypertables, retain, timescale
 from quant_mlops.cli.workspace import open_workspace
 from quant_mlops.database.access import open_server
 from quant_mlops.database.embedded import EmbeddedServer
+from quant_mlops.database.hypertables import hypertables
 from quant_mlops.database.migrations import migrate as apply_migrations
 from quant_mlops.database.queries import query
 from quant_mlops.database.table_sizes import TableSize, table_sizes
@@ -18,6 +20,10 @@ from quant_mlops.settings import load_settings
 @click.group(epilog="Example: quant-mlops db status")
 def db() -> None:
     """Start, stop and look at the database."""
+
+
+db.add_command(timescale)
+db.add_command(retain)
 
 
 @db.command(epilog="Example: quant-mlops db start")
@@ -57,10 +63,11 @@ def stop(as_json: bool) -> None:
 @db.command(epilog="Example: quant-mlops db status --json")
 @json_option
 def status(as_json: bool) -> None:
-    """Show server, extension, schema and sizes."""
+    """Show server, extension, schema, sizes, and how the hypertables are compressed."""
     with open_workspace() as (settings, access):
         row = access.database.fetch_one(query("select_server_status"))
         tables = table_sizes(access.database)
+        hyper = hypertables(access.database)
         assert row is not None
         version, timescaledb, migration, size = row
         document = {
@@ -74,10 +81,19 @@ def status(as_json: bool) -> None:
             "tables": {
                 t.name: {"rows": t.rows, "estimated": t.estimated, "bytes": t.bytes} for t in tables
             },
+            "hypertables": [as_document(table) for table in hyper],
         }
-    pairs = [(key, value) for key, value in document.items() if key != "tables"]
+    pairs = [
+        (key, value) for key, value in document.items() if key not in ("tables", "hypertables")
+    ]
     pairs += [(table.name, f"{_rows(table)}, {table.bytes:,} bytes") for table in tables]
-    emit(document, as_json=as_json, show=lambda: print_pairs(pairs))
+
+    def show() -> None:
+        print_pairs(pairs)
+        if hyper:
+            print_hypertables(hyper)
+
+    emit(document, as_json=as_json, show=show)
 
 
 def _rows(table: TableSize) -> str:

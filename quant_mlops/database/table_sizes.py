@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from quant_mlops.database.connection import Database
+from quant_mlops.database.hypertables import has_timescaledb
 from quant_mlops.database.queries import query
 
 QUICKLY_COUNTED_BYTES = 64 << 20
@@ -45,11 +46,14 @@ def table_sizes(
         Bytes below which a table is counted; counting a larger one takes seconds.
     """
     found = []
+    statement = query(
+        "timescale/select_table_sizes" if has_timescaledb(database) else "select_table_sizes"
+    )
     with database.connection() as connection:
-        for name, estimate, used in connection.execute(query("select_table_sizes")).fetchall():
+        for name, estimate, used in connection.execute(statement).fetchall():
             if used < counted_below:
-                statement = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))
-                counted = connection.execute(statement).fetchone()
+                count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name))
+                counted = connection.execute(count).fetchone()
                 assert counted is not None
                 found.append(TableSize(name, counted[0], False, used))
             else:
