@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quant_mlops.database import Database
+from quant_mlops.database.hypertables import has_timescaledb
 from quant_mlops.features.access_path import AccessPath, choose_access_path
 from quant_mlops.features.spine import read_spine
 from quant_mlops.features.table import point_in_time_table
@@ -201,20 +202,10 @@ def check_answers(database: Database, case: Case, names: dict[str, str]) -> None
 
 @pytest.fixture
 def hypertable(database: Database) -> Database:
-    """Give a database in which the events are a hypertable of chunks that can be compressed."""
-    available = database.fetch_one(
-        "SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'"
-    )
-    if available is None:
+    """Give a database in which the chunks of the events are so short that a case has several."""
+    if not has_timescaledb(database):
         pytest.skip("the server has no TimescaleDB; name one in QUANT_MLOPS_TEST_DATABASE_URL")
-    database.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-    for statement in (
-        "SELECT create_hypertable('feature_events', by_range('event_time', INTERVAL '2 days'))",
-        "ALTER TABLE feature_events SET (timescaledb.compress,"
-        " timescaledb.compress_segmentby = 'entity_key, feature_name, feature_version',"
-        " timescaledb.compress_orderby = 'event_time DESC, ingest_time DESC')",
-    ):
-        database.execute(statement)  # type: ignore[arg-type]
+    database.fetch_one("SELECT set_chunk_time_interval('feature_events', INTERVAL '2 days')")
     return database
 
 

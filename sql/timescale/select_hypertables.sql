@@ -3,7 +3,7 @@ SELECT h.hypertable_name,
        count(c.chunk)::integer AS chunks,
        count(s.compress_relid)::integer AS compressed_chunks,
        coalesce(sum(n.rows), 0)::bigint AS rows,
-       coalesce(sum(b.plain + b.compressed), 0)::bigint AS bytes,
+       hypertable_size(format('%I.%I', h.hypertable_schema, h.hypertable_name)::regclass) AS bytes,
        coalesce(sum(n.rows) FILTER (WHERE s.compress_relid IS NOT NULL), 0)::bigint
            AS compressed_rows,
        coalesce(sum(b.plain + b.compressed) FILTER (WHERE s.compress_relid IS NOT NULL), 0)::bigint
@@ -30,5 +30,5 @@ LEFT JOIN LATERAL (
     FROM pg_class AS p WHERE p.oid = c.chunk
 ) AS n ON true
 WHERE h.hypertable_schema = current_schema()
-GROUP BY h.hypertable_name
+GROUP BY h.hypertable_schema, h.hypertable_name
 ORDER BY bytes DESC, h.hypertable_name;

@@ -71,8 +71,8 @@ BEGIN
         BEGIN
             SET LOCAL lock_timeout = '2s';
             PERFORM seal_chunk(found.relation);
-        EXCEPTION WHEN lock_not_available OR undefined_table THEN
-            RAISE NOTICE '% is in use or gone', found.relation;
+        EXCEPTION WHEN lock_not_available OR undefined_table OR duplicate_object THEN
+            RAISE NOTICE '% is in use, gone or done', found.relation;
         END;
         COMMIT;
     END LOOP;
@@ -80,8 +80,8 @@ BEGIN
         BEGIN
             SET LOCAL lock_timeout = '2s';
             PERFORM pack_chunk(found.relation, found.times);
-        EXCEPTION WHEN lock_not_available OR undefined_table THEN
-            RAISE NOTICE '% is in use or gone', found.relation;
+        EXCEPTION WHEN lock_not_available OR undefined_table OR duplicate_object THEN
+            RAISE NOTICE '% is in use, gone or done', found.relation;
         END;
         COMMIT;
     END LOOP;
