@@ -223,6 +223,21 @@ def test_on_compressed_chunks_the_answers_are_the_same(
     check_answers(hypertable, case, names)
 
 
+@pytest.mark.parametrize(
+    ("entities", "times", "probes"), [(1, 4, True), (40, 2, True), (1, 60, False), (40, 50, False)]
+)
+def test_compressed_chunks_are_probed_for_fewer_questions(
+    hypertable: Database, entities: int, times: int, probes: bool
+) -> None:
+    hypertable.fetch_one("SELECT set_chunk_time_interval('feature_events', INTERVAL '1 year')")
+    names = store_long_history(hypertable)
+    hypertable.fetch_all("SELECT compress_chunk(c) FROM show_chunks('feature_events') AS c")
+    hypertable.execute("ANALYZE feature_events")
+    spine = read_spine(asked(entities, times), zone=ZONE, max_age=None, calendar="XNYS")
+    taken = choose_access_path(hypertable, spine, bounds_of(spine, names))
+    assert taken.probes is probes
+
+
 def bounds_of(spine, names: list[str]) -> dict[str, object]:
     return {
         "names": names,
