@@ -172,11 +172,10 @@ def measure_intervals(server: str) -> Iterator[Measure]:
             )
             compress(database)
             (events,) = (h for h in hypertables(database) if h.hypertable_name == "feature_events")
-            yield Measure(
-                f"planning a scan of 33 years, chunks of {days} days",
-                planning_milliseconds(database), "ms",
-                f"{events.chunks} chunks; an event there, bytes", events.bytes_a_row,
-            )  # fmt: skip
+            chunks = f"33 years in {events.chunks} chunks of {days} days"
+            planning = planning_milliseconds(database)
+            yield Measure(f"{chunks}: planning a scan", planning, "ms")
+            yield Measure(f"{chunks}: an event", events.bytes_a_row or float("nan"), "bytes")
 
 
 def planning_milliseconds(database: Database) -> float:

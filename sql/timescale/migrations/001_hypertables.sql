@@ -1,6 +1,6 @@
--- Chunks of a year. A series of daily values fills a compressed batch with 250 rows, so that what
--- a batch costs beside its values is small, and 33 years are 34 chunks, which a statement plans in
--- milliseconds; chunks of a month would be four hundred, and their batches nearly empty.
+-- Chunks of a year: a series of daily values fills a compressed batch with 250 rows, so that what a
+-- batch costs beside its values is small. 33 years are 34 chunks, for which the scan of a series is
+-- planned in 4 ms; chunks of a month are 403, planned in 100 ms, with five times the bytes a row.
 
 LOCK TABLE price_bars, feature_events, predictions, feature_drift IN ACCESS EXCLUSIVE MODE;
 
