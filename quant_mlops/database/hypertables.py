@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+
+from psycopg import sql
 
 from quant_mlops.database.connection import Database
 from quant_mlops.database.queries import query
@@ -17,13 +20,14 @@ class Hypertable:
     hypertable_name : str
     chunks, compressed_chunks : int
     rows : int
-        Counted when a chunk was compressed, else the server's estimate.
+        Of compressed chunks counted, of the others estimated by the server. What came late into
+        a compressed chunk is counted when it is compressed again.
     bytes : int
         Of all chunks, with indexes.
     compressed_rows, compressed_bytes : int
         The part of both that lies in compressed chunks.
     bytes_before_compression : int
-        What the compressed rows took before.
+        What these chunks took when they were compressed first.
     """
 
     hypertable_name: str
@@ -56,4 +60,35 @@ def hypertables(database: Database) -> list[Hypertable]:
     """Return the hypertables of our schema, the largest first; none without TimescaleDB."""
     if not has_timescaledb(database):
         return []
-    return database.fetch_rows(Hypertable, query("timescale/select_hypertables"))
+    counted = _count_compressed(database)
+    return [
+        Hypertable(
+            hypertable_name=name,
+            chunks=chunks,
+            compressed_chunks=compressed,
+            rows=plain_rows + counted[name],
+            bytes=used,
+            compressed_rows=counted[name],
+            compressed_bytes=compressed_bytes,
+            bytes_before_compression=before,
+        )
+        for name, chunks, compressed, plain_rows, used, compressed_bytes, before in (
+            database.fetch_all(query("timescale/select_hypertables"))
+        )
+    ]
+
+
+def _count_compressed(database: Database) -> Counter[str]:
+    """Return how many rows the batches of each hypertable hold, which they say themselves."""
+    rows: Counter[str] = Counter()
+    parts = [
+        sql.SQL("SELECT {}, coalesce(sum(_ts_meta_count), 0) FROM {}").format(
+            sql.Literal(name), sql.Identifier(schema, table)
+        )
+        for name, schema, table in database.fetch_all(query("timescale/select_compressed_chunks"))
+    ]
+    if parts:
+        with database.connection() as connection:
+            for name, count in connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall():
+                rows[name] += int(count)
+    return rows

@@ -19,7 +19,7 @@ from quant_mlops.database.hypertables import has_timescaledb, hypertables
 from quant_mlops.database.migrations import migrate
 from quant_mlops.database.queries import sql_folder
 from quant_mlops.database.retention import drop_expired, find_expired
-from quant_mlops.database.table_sizes import table_sizes
+from quant_mlops.database.table_sizes import TableSize, table_sizes
 from quant_mlops.database.timescale import (
     HYPERTABLES,
     bring_up_to_date,
@@ -401,4 +401,8 @@ def test_the_status_counts_chunks_rows_and_bytes(compressed: Database) -> None:
     assert events.compressed_bytes < events.bytes_before_compression
     assert events.bytes_a_compressed_row == events.compressed_bytes / ROWS
     sizes = {size.name: size for size in table_sizes(compressed)}
-    assert (sizes["feature_events"].rows, sizes["feature_events"].bytes) == (ROWS, events.bytes)
+    assert sizes["feature_events"] == TableSize("feature_events", ROWS, False, events.bytes)
+    compressed.execute(LATE)
+    compress(compressed)
+    (events,) = (h for h in hypertables(compressed) if h.hypertable_name == "feature_events")
+    assert events.compressed_rows == ROWS + 1
