@@ -93,9 +93,17 @@ def as_document(table: Hypertable) -> dict[str, Any]:
 
 def print_hypertables(found: list[Hypertable]) -> None:
     """Print a line for each hypertable."""
-    header = ("hypertable", "chunks", "compressed", "rows", "bytes", "a row", "a compressed row")
+    header = (
+        "hypertable",
+        "chunks",
+        "compressed",
+        "rows (estimate)",
+        "bytes",
+        "a row",
+        "a compressed row",
+    )
     rows = [
-        (h.hypertable_name, h.chunks, h.compressed_chunks, f"about {h.rows:,}", f"{h.bytes:,}",
+        (h.hypertable_name, h.chunks, h.compressed_chunks, f"{h.rows:,}", f"{h.bytes:,}",
          h.bytes_a_row, h.bytes_a_compressed_row)
         for h in found
     ]  # fmt: skip
