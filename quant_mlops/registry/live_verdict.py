@@ -9,6 +9,9 @@ from quant_mlops.registry.comparisons import ModelComparison, list_comparisons
 from quant_mlops.registry.deployments import deployments
 from quant_mlops.registry.records import Deployment
 
+# What a promotion by the gate carries, be it without a champion to compare with.
+GATE_EVIDENCE = "comparison"
+
 
 @dataclass(frozen=True)
 class LiveVerdict:
@@ -20,6 +23,8 @@ class LiveVerdict:
         That of the live model; None if no model is live.
     justified : bool
         Whether a verdict stands behind it; true where nothing is live.
+    by_hand : bool
+        Whether a person made it live, and no gate was asked.
     reason : str
         Which verdict, or what is missing.
     """
@@ -27,6 +32,7 @@ class LiveVerdict:
     deployment: Deployment | None
     justified: bool
     reason: str
+    by_hand: bool = False
 
 
 def live_verdict(database: Database, strategy_id: str) -> LiveVerdict:
@@ -53,6 +59,7 @@ def live_verdict(database: Database, strategy_id: str) -> LiveVerdict:
             f"{live.name} v{live.version} was made live by {origin.promoted_by} "
             f"({origin.reason}) and no verdict of the gate says so; train a challenger, or roll "
             f"back to a model that has one",
+            by_hand=GATE_EVIDENCE not in origin.evidence,
         )
     back = "" if origin is live else f"rolled back to by {live.promoted_by}: "
     return LiveVerdict(live, True, f"{back}{reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import date, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from quant_mlops.database import Database
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.orchestration.instance import run_job
 from quant_mlops.registry import ModelRegistry
+from quant_mlops.registry.deployments import promote
 from quant_mlops.strategy import Strategy
 
 pytestmark = pytest.mark.shared
@@ -139,15 +141,25 @@ def test_late_and_wrong_values_warn_and_the_run_goes_on(
     assert "ret_5d@1" in str(parity.metadata["by_feature"].value)
 
 
-def test_a_model_promoted_by_hand_has_no_verdict_and_stops_what_would_use_it(
-    ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date]
-) -> None:
+@pytest.mark.parametrize(
+    ("evidence", "stops"), [({}, False), ({"comparison": None}, True)], ids=["by hand", "gate"]
+)
+def test_what_is_live_without_a_verdict_stops_what_would_use_it_unless_a_person_wanted_it(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date],
+    evidence: dict[str, Any], stops: bool,
+) -> None:  # fmt: skip
     with Database(ran_desk.conninfo) as database:
         registry = ModelRegistry(database)
         live = registry.live_model("small")
         assert live is not None
         other = {"small_ridge": "small_xgboost", "small_xgboost": "small_ridge"}[live.name]
-        registry.promote(other, 1, "small", by="ann", reason="a hunch")
+        model = registry.get_model(other, 1)
+        assert model is not None
+        with database.transaction() as connection:
+            promote(
+                connection, model_id=model.model_id, strategy_id="small", by="ann",
+                reason="a hunch", evidence=evidence,
+            )  # fmt: skip
     both = dg.define_asset_job(
         "small_both",
         selection=dg.AssetSelection.assets(
@@ -157,15 +169,17 @@ def test_a_model_promoted_by_hand_has_no_verdict_and_stops_what_would_use_it(
     )
     as_of = strategy.trading_calendar.close_time(strategy.first_partition) + strategy.evaluation_lag
     config = {"ops": {"small__model_deployments": {"config": {"as_of": as_of.isoformat()}}}}
-    with pytest.raises(QuantMlopsError, match="live_model_has_a_verdict"):
+    refused = pytest.raises(QuantMlopsError, match="live_model_has_a_verdict")
+    with refused if stops else nullcontext():
         run_job(
             dg.Definitions.merge(defs, dg.Definitions(jobs=[both])), ran_desk.instance,
             "small_both", sessions=(sessions[-1], sessions[-1]), config=config,
         )  # fmt: skip
     found = checks_of_newest_run(ran_desk.instance, "model_deployments")["live_model_has_a_verdict"]
+    assert not found.passed
+    assert found.severity.name == ("ERROR" if stops else "WARN")
     assert found.metadata["live"].value == f"{other} v1"
     assert "made live by ann (a hunch) and no verdict" in str(found.metadata["reason"].value)
     steps = ran_desk.instance.get_run_step_stats(ran_desk.instance.get_runs(limit=1)[0].run_id)
-    assert "small__predictions" not in {step.step_key for step in steps}
-    assert "small__model_deployments" in {step.step_key for step in steps}
+    assert ("small__predictions" in {step.step_key for step in steps}) != stops
     assert datetime.fromisoformat(str(found.metadata["since"].value)) > live.live_from

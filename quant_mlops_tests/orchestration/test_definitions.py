@@ -156,15 +156,14 @@ def test_jobs_and_the_assets_of_each(monkeypatch: pytest.MonkeyPatch, strategies
     assert {job.executor_def.name for job in jobs.values()} == {"in_process"}
 
 
-def test_the_executor_of_the_settings_is_that_of_every_job_of_assets(
+def test_the_executor_of_the_settings_is_that_of_every_job(
     monkeypatch: pytest.MonkeyPatch, strategies: Path
 ) -> None:
     monkeypatch.setenv("QUANT_MLOPS_EXECUTOR", "multiprocess")
     defs = load(monkeypatch, strategies)
     jobs = [job for job in defs.resolve_all_job_defs() if job.name.startswith("small_")]
     found = {job.name for job in jobs if job.executor_def.name == "multiprocess"}
-    # These are of one op, which has no other step beside it.
-    assert found == {f"small_{name}" for name in JOBS.keys() - {"revision", "retraining_request"}}
+    assert found == {f"small_{name}" for name in JOBS}
 
 
 def test_what_is_imported_before_steps_are_forked_exists() -> None:

@@ -53,13 +53,15 @@ def training_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         asset=dg.AssetKey([key, "model_deployments"]),
         blocking=True,
         description="What is live was promoted by a verdict of the gate, was the strategy's first "
-        "model, or was rolled back to. A promotion by hand has no verdict.",
+        "model, or was rolled back to. A person's own promotion, which the gate did not judge, is "
+        "a warning.",
     )
     def live_model_has_a_verdict(server: Server) -> dg.AssetCheckResult:
         found = live_verdict(server.access.database, key)
         live = found.deployment
         return dg.AssetCheckResult(
             passed=found.justified,
+            severity=dg.AssetCheckSeverity.WARN if found.by_hand else dg.AssetCheckSeverity.ERROR,
             metadata={
                 "live": "none" if live is None else f"{live.name} v{live.version}",
                 "since": "" if live is None else live.live_from.isoformat(),
