@@ -17,10 +17,15 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import uuid
+import venv
+import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +54,8 @@ hypothesis.settings.register_profile("quick", max_examples=60, suppress_health_c
 hypothesis.settings.register_profile("thorough", max_examples=2_500, suppress_health_check=CALM)
 hypothesis.settings.load_profile("quick")
 
+# Each process that a test starts would compile every module anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Threads that wait by spinning keep the core that another process needs, and a fit of a tenth of a
 # second takes ten; XGBoost reads this when it is loaded, here and in the processes of the tests.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -66,6 +73,9 @@ WHERE_IT_RAN = {
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 # What servers write in a test is thrown away, so where there is room it never sees a disk.
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+# Fixtures that take long to make, and the seconds of all tests that share each of them.
+SHARED_SECONDS = {"ran": 45.0, "stock": 40.0}
+SHORT_SECONDS = 10.0
 # The log is thrown away as well; each new database has the buffers looked through.
 SETTINGS = {
     "fsync": "off",
@@ -85,27 +95,49 @@ def pytest_report_header() -> str:
     return f"database: embedded, {version.stdout.strip()}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put modules with slow or shared tests first, every other one heading the second half.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deal what is long to the workers, longest first, and fill up with what is quick.
 
-    Left in their places, one worker ends with minutes of them while the other has nothing to do,
-    or both take a part of a module, and each makes what its tests share.
+    pytest-xdist gives each worker as many tests as any other, in the order of this list, and lets
+    one that is done take from the rest of another. In the order of the files, one worker would
+    end with minutes of long tests while the others have nothing to do, or several would make
+    what the tests of one group share.
     """
+    groups: dict[str, list[pytest.Item]] = defaultdict(list)
+    seconds: dict[str, float] = defaultdict(float)
+    quick = []
+    for item in items:
+        name, lasts = _group(item)
+        if name:
+            groups[name].append(item)
+            seconds[name] = max(seconds[name], lasts)
+        else:
+            quick.append(item)
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 1))
+    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    loads = [0.0] * workers
+    for name in sorted(groups, key=lambda name: -seconds[name]):
+        least = loads.index(min(loads))
+        hands[least] += groups[name]
+        loads[least] += seconds[name]
+    share = len(items) // workers
+    for hand in hands:
+        missing = max(share - len(hand), 0)
+        hand += quick[:missing]
+        del quick[:missing]
+    items[:] = [item for hand in hands for item in hand] + quick
 
-    def module(item: pytest.Item) -> str:
-        return item.nodeid.partition("::")[0]
 
-    marked = (
-        item for mark in ("slow", "shared") for item in items if item.get_closest_marker(mark)
-    )
-    ahead = list(dict.fromkeys(map(module, marked)))
-    first, second = (
-        [item for name in ahead[start::2] for item in items if module(item) == name]
-        for start in (0, 1)
-    )
-    quick = [item for item in items if module(item) not in ahead]
-    middle = len(items) // 2 - len(first)
-    items[:] = [*first, *quick[:middle], *second, *quick[middle:]]
+def _group(item: pytest.Item) -> tuple[str, float]:
+    """Return what a test should be run together with, and the seconds of all of it; "" if any."""
+    module = item.nodeid.partition("::")[0]
+    slow = item.get_closest_marker("slow")
+    if slow is not None:
+        seconds = float(slow.kwargs.get("seconds", SHORT_SECONDS))
+        return slow.kwargs.get("group", module), seconds
+    for fixture in sorted(SHARED_SECONDS.keys() & set(getattr(item, "fixturenames", ()))):
+        return fixture, SHARED_SECONDS[fixture]
+    return (module, SHORT_SECONDS) if item.get_closest_marker("shared") else ("", 0.0)
 
 
 @contextmanager
@@ -322,6 +354,52 @@ def start_python() -> Iterator[StartPython]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A wheel, and the command of an environment in which it is installed."""
+
+    wheel: Path
+    command: Path
+
+    def start(self, folder: Path, *arguments: object) -> subprocess.Popen[str]:
+        """Start the command in a folder, with none of the settings of whoever runs the tests."""
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("QUANT_MLOPS_", "DAGSTER_", "PYTHON"))
+        }
+        return subprocess.Popen(
+            [self.command, *map(str, arguments)], cwd=folder, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Give the wheel of this checkout, installed into an environment of its own."""
+    built = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", built]
+    done = subprocess.run(
+        [*build, REPOSITORY], cwd=built, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = built.glob("*.whl")
+    environment = built / "environment"
+    venv.create(environment, with_pip=False)
+    paths = {"base": str(environment), "platbase": str(environment)}
+    packages = Path(sysconfig.get_path("purelib", scheme="venv", vars=paths))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(packages)
+    # The libraries of this environment; its own links to checkouts are not followed.
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    command = environment / "bin" / "quant-mlops"
+    command.write_text(
+        f"#!{environment}/bin/python\nfrom quant_mlops.cli.main import main\nmain()\n"
+    )
+    command.chmod(0o755)
+    return Installed(wheel, command)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The demonstration as users run it: a process, a home, a document; interrupted and repeated."""
+"""The demonstration as users run it, from the wheel: a document; interrupted and repeated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,9 +24,8 @@ from quant_mlops.database import Database
 from quant_mlops.database.embedded import EmbeddedServer
 from quant_mlops.market.calendar import TradingCalendar
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=110, group="wheel")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SESSIONS, TICKERS = 300, 12
 STAGES = ["database", "prices", "features", "training", "monitoring", "retraining", "report"]
 
@@ -56,6 +54,7 @@ class Home:
 
     folder: Path
     prices: Path
+    installed: Any
     read_tables: Callable[[Database], dict[str, list[str]]]
 
     @property
@@ -68,17 +67,9 @@ class Home:
         return EmbeddedServer(self.inner / "postgres")
 
     def start(self) -> subprocess.Popen[str]:
-        environment = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("QUANT_MLOPS_", "DAGSTER_"))
-        }
-        command = [sys.executable, "-m", "quant_mlops", "--home", str(self.folder), "demo"]
-        return subprocess.Popen(
-            [*command, "--prices", str(self.prices), "--json"],
-            cwd=self.folder, env={**environment, "PYTHONPATH": str(REPOSITORY)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        given = ("--home", self.folder, "demo", "--prices", self.prices, "--json")
+        process: subprocess.Popen[str] = self.installed.start(self.folder, *given)
+        return process
 
     def finish(self) -> Run:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -112,13 +103,13 @@ FreshHome = Callable[[], AbstractContextManager[Home]]
 
 
 @pytest.fixture(scope="module")
-def fresh_home(price_file: Path, reachable: Any, read_tables: Any) -> FreshHome:
+def fresh_home(price_file: Path, installed: Any, reachable: Any, read_tables: Any) -> FreshHome:
     """Give a function that makes homes; their servers are stopped in the end."""
 
     @contextmanager
     def make() -> Iterator[Home]:
         with reachable() as folder:
-            home = Home(folder, price_file, read_tables)
+            home = Home(folder, price_file, installed, read_tables)
             try:
                 yield home
             finally:

@@ -22,7 +22,7 @@ import pytest
 from quant_mlops.database.embedded import EmbeddedServer
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=40),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
 ]
 

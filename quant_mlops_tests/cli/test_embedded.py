@@ -10,7 +10,7 @@ import pytest
 
 from quant_mlops.database.embedded import EmbeddedServer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=10)
 
 
 @pytest.fixture

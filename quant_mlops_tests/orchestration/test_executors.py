@@ -24,7 +24,7 @@ from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.strategy import Strategy, read_strategy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=40)
 
 EXECUTORS = {"east": "multiprocess", "west": "in_process"}
 # Disjoint, as a value that two strategies write is entered in the name of the first of them.

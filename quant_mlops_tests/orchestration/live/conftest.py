@@ -347,6 +347,21 @@ class System:
         ticks = data["instigationStateOrError"].get("ticks", [])
         return [tick for tick in ticks if tick["status"] != "STARTED"]
 
+    def turn_off(self, schedule: str) -> None:
+        """Turn a schedule off, as the switch in the UI does."""
+        data = self.ask(
+            "{ repositoriesOrError { ... on RepositoryConnection { nodes { "
+            "schedules { name scheduleState { id } } } } } }"
+        )
+        (repository,) = data["repositoriesOrError"]["nodes"]
+        ids = {s["name"]: s["scheduleState"]["id"] for s in repository["schedules"]}
+        answer = self.ask(
+            "mutation ($id: String!) { stopRunningSchedule(id: $id) { "
+            "... on ScheduleStateResult { scheduleState { status } } } }",
+            id=ids[schedule],
+        )
+        assert answer["stopRunningSchedule"]["scheduleState"]["status"] == "STOPPED"
+
     def runs(self, job: str | None = None) -> list[dict[str, Any]]:
         """Return the runs, newest first, each with its status and tags."""
         data = self.ask(

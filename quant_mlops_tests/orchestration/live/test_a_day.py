@@ -10,7 +10,7 @@ import pytest
 
 from quant_mlops.market.calendar import TradingCalendar
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=85)
 
 SCHEDULE = "live_daily_schedule"
 
@@ -36,6 +36,8 @@ def test_drift_becomes_an_alert_and_a_new_model(
     system.start("webserver")
     system.start("daemon", clock=tick - timedelta(seconds=40))
     system.wait_for(system.loaded, "definitions")
+    # On the first days of a month it would have a retraining requested as well.
+    system.turn_off("live_monthly_retraining_schedule")
     system.run("history", sessions=(market.first_partition, last))
     system.run("training", config=system.training_config(market.first_partition))
     (skipped,) = system.wait_for(lambda: system.ticks(SCHEDULE), "tick over a holiday")

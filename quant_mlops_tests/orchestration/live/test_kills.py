@@ -19,7 +19,7 @@ from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.strategy import read_strategy
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=75)
 
 STEPS = ("history", "training", "monitoring")
 GLANCE_SECONDS = 0.01
