@@ -26,7 +26,9 @@ from quant_mlops.strategy import Strategy, read_strategy
 
 pytestmark = pytest.mark.slow(seconds=40)
 
-EXECUTORS = {"east": "multiprocess", "west": "in_process"}
+STRATEGIES = ("east", "west")
+# A process for each step costs half a second, so the steps of one job have some.
+MULTIPROCESS = {"east_monitoring"}
 # Disjoint, as a value that two strategies write is entered in the name of the first of them.
 FEATURES = {"east": '["ret_5d", "reversal_1d"]', "west": '["ret_20d", "zscore_20d"]'}
 MONITORED = 12
@@ -39,16 +41,17 @@ SHORTER = {
 }
 # The workers of a launcher do the same, but for one run each, and pay for the imports each time.
 WORKER = """
-import json, sys
+import json, os, sys
 import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 if __name__ == "__main__":
-    repository = ReconstructableRepository.for_module("quant_mlops.definitions", "defs")
     with dg.DagsterInstance.get() as instance:
         print("ready", flush=True)
         sys.stdin.readline()
-        for name, arguments in json.loads(sys.argv[1]):
+        for name, arguments, executor in json.loads(sys.argv[1]):
+            os.environ["QUANT_MLOPS_EXECUTOR"] = executor
+            repository = ReconstructableRepository.for_module("quant_mlops.definitions", "defs")
             job = repository.get_reconstructable_job(name)
             dg.execute_job(job, instance, raise_on_error=True, **arguments)
 """
@@ -70,6 +73,10 @@ def strategies(strategy_text: str, sessions: list[date], tmp_path: Path) -> dict
             text = text.replace(before, after)
         (folder / f"{name}.toml").write_text(text)
     return {name: read_strategy(folder / f"{name}.toml") for name in FEATURES}
+
+
+def executor(job: str) -> str:
+    return "multiprocess" if job in MULTIPROCESS else "in_process"
 
 
 def plan(strategy: Strategy, last: date) -> Plan:
@@ -106,14 +113,12 @@ def run_here(strategies: dict[str, Strategy], last: date) -> None:
                 run_job(defs, instance, job, tags=arguments["tags"], config=arguments["run_config"])
 
 
-def run_at_once(
-    strategies: dict[str, Strategy], last: date, start_python: Any, patch: pytest.MonkeyPatch
-) -> None:
+def run_at_once(strategies: dict[str, Strategy], last: date, start_python: Any) -> None:
     """Run the jobs of each strategy in a process of its own, both from the same moment on."""
     workers = []
-    for name, strategy in strategies.items():
-        patch.setenv("QUANT_MLOPS_EXECUTOR", EXECUTORS[name])
-        workers.append(start_python(WORKER, json.dumps(plan(strategy, last))))
+    for strategy in strategies.values():
+        jobs = [(name, arguments, executor(name)) for name, arguments in plan(strategy, last)]
+        workers.append(start_python(WORKER, json.dumps(jobs)))
     for worker in workers:
         assert worker.stdout.readline() == "ready\n", worker.communicate()[1]
     for worker in workers:
@@ -134,7 +139,7 @@ def processes(instance: dg.DagsterInstance, run_id: str) -> tuple[int, int]:
 
 def check_processes(instance: dg.DagsterInstance) -> None:
     """Check that both workers were at work at once, and who had processes for its steps."""
-    spans: dict[str, list[float]] = {name: [] for name in EXECUTORS}
+    spans: dict[str, list[float]] = {name: [] for name in STRATEGIES}
     for record in instance.get_run_records():
         run = record.dagster_run
         name = run.job_name.partition("_")[0]
@@ -142,7 +147,7 @@ def check_processes(instance: dg.DagsterInstance) -> None:
         spans[name] += [record.start_time or 0.0, record.end_time or 0.0]
         steps, started = processes(instance, run.run_id)
         assert steps > 1
-        assert started == (steps if EXECUTORS[name] == "multiprocess" else 0)
+        assert started == (steps if run.job_name in MULTIPROCESS else 0)
     assert {len(span) for span in spans.values()} == {6}
     assert max(min(span) for span in spans.values()) < min(max(span) for span in spans.values())
 
@@ -161,7 +166,7 @@ def test_two_workers_at_once_and_a_process_a_step_store_what_one_process_stores(
         run_here(strategies, sessions[-1])
         expected = read_tables(database)
     with new_desk(tmp_path / "two") as desk, Database(desk.conninfo) as database:
-        run_at_once(strategies, sessions[-1], start_python, monkeypatch)
+        run_at_once(strategies, sessions[-1], start_python)
         found = read_tables(database)
         check_processes(desk.instance)
     filled = {table for table, lines in expected.items() if lines}
