@@ -32,9 +32,7 @@ from quant_mlops.orchestration.metadata import PLOT_DOTS_PER_INCH
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.pipeline import (
-    StrategyContext,
     compute_features,
-    evaluation_time,
     ingest_prices,
     judge_sessions,
     make_predictions,
@@ -47,6 +45,7 @@ from quant_mlops.reports.figures import png
 from quant_mlops.session_figures import feature_psi, ic_trend, prediction_distribution
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy, read_strategy
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 
 BACKFILLED, PAIRS = 252, 3
 DAILY_SECONDS, BACKFILL_SECONDS = 15.0, 90.0

@@ -12,7 +12,7 @@ from quant_mlops.features.arrival import FeatureArrival, arrival_statistics
 from quant_mlops.features.leakage import FeatureLeakage, audit_leakage
 from quant_mlops.features.parity import FeatureParity
 from quant_mlops.features.parity import parity_check as check_parity
-from quant_mlops.pipeline import StrategyContext, evaluation_time
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 from quant_mlops.training.snapshot import SnapshotDefinition, collect_snapshot
 
 Sessions = npt.NDArray[np.datetime64]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.registry.training_runs import trained_until
 from quant_mlops.serving.live_models import ModelLoader, ServedModel
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.comparison import Comparison, compare_models
 from quant_mlops.training.decision_features import features_as_known
 from quant_mlops.training.evaluation import backtest_returns, daily_information_coefficients

@@ -13,7 +13,7 @@ from quant_mlops.drift.rules import Calibration, Mode, Rule
 from quant_mlops.drift.simulation import Source, StatedLaw
 from quant_mlops.errors import MonitoringError, RegistryError, TrainingError
 from quant_mlops.healthy_history import read_healthy_history
-from quant_mlops.pipeline import StrategyContext
+from quant_mlops.strategy_context import StrategyContext
 
 LAW = "normal ICs of mean 0.05 and deviation 0.10, and a Sharpe ratio of 2"
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from quant_mlops.database.queries import query
 from quant_mlops.features.corrections import ChangedBars, changed_bars
-from quant_mlops.pipeline import StrategyContext
+from quant_mlops.strategy_context import StrategyContext
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import LiteralString
 
 import numpy as np
 import numpy.typing as npt
@@ -18,31 +16,25 @@ import pyarrow.compute as pc
 from quant_mlops.alerts.diagnostics import Diagnostics
 from quant_mlops.alerts.onset import OnsetSettings
 from quant_mlops.alerts.response import Response, respond
-from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.drift.calibration import calibrate_rules
 from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
-from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor, MetricsWritten
+from quant_mlops.drift.monitor import DriftMetrics, MetricsWritten
 from quant_mlops.drift.rules import Rule
-from quant_mlops.errors import EmptySnapshotError, MarketDataError
+from quant_mlops.errors import EmptySnapshotError
 from quant_mlops.features.computation import FeaturesWritten, write_computed_features
 from quant_mlops.features.corrections import write_revised_features
-from quant_mlops.features.store import FeatureStore
-from quant_mlops.healthy_history import read_healthy_history
 from quant_mlops.instants import EPOCH
 from quant_mlops.market.bundled import sample_prices
-from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.membership import MembershipsWritten, write_memberships
 from quant_mlops.market.membership_files import read_membership_file
 from quant_mlops.market.price_bars import BarsWritten, write_bars
 from quant_mlops.market.price_files import PriceBatch, read_price_file
 from quant_mlops.market.quarantine import write_quarantine
-from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.deployments import deployments
 from quant_mlops.serving.predictions import PredictionsWritten, predict_sessions
 from quant_mlops.serving.returns import ReturnsWritten, write_strategy_returns
-from quant_mlops.settings import Settings
 from quant_mlops.strategy import BUNDLED_SAMPLE, Strategy
+from quant_mlops.strategy_context import StrategyContext, evaluation_time, history_start
 from quant_mlops.training.code_version import code_version
 from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
 from quant_mlops.training.snapshot_files import Snapshot
@@ -52,81 +44,6 @@ Sessions = npt.NDArray[np.datetime64]
 BULK_ROWS = 100_000
 # A row is stamped when it is written and seen when its transaction ends, which may be later.
 STILL_UNCOMMITTED = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class StrategyContext:
-    """A strategy with the database and the folders that its steps use."""
-
-    database: Database
-    settings: Settings
-    strategy: Strategy
-    run_id: str | None = None
-
-    @cached_property
-    def store(self) -> FeatureStore:
-        """Feature store that writes in the strategy's name."""
-        calendar = self.strategy.trading_calendar
-        return FeatureStore(
-            self.database,
-            self.strategy.name,
-            producer_version=code_version().label,
-            timezone=calendar.timezone.key,
-            calendar=self.strategy.calendar,
-            run_id=self.run_id,
-        )
-
-    @cached_property
-    def registry(self) -> ModelRegistry:
-        """Model registry with the home's artifacts."""
-        return ModelRegistry(self.database, artifacts=self.settings.artifacts_folder)
-
-    @cached_property
-    def monitor(self) -> DriftMonitor:
-        """Drift monitor with the strategy's thresholds."""
-        strategy = self.strategy
-        return DriftMonitor(
-            self.database,
-            strategy.name,
-            strategy.alert_config,
-            calendar=strategy.calendar,
-            horizon=strategy.horizon,
-            min_names=strategy.portfolio.min_names,
-            evaluation_lag=strategy.evaluation_lag,
-            ic_horizons=strategy.monitoring.ic_horizons,
-            psi_window=strategy.monitoring.psi_window_sessions,
-            universe=strategy.universe_name,
-        )
-
-    @cached_property
-    def calibrated_rules(self) -> tuple[Rule, ...]:
-        """Rules with limits from the first live model's test split, which never change.
-
-        Raises
-        ------
-        MonitoringError
-            No model was ever live, or its history cannot be read or is too short.
-        """
-        strategy = self.strategy
-        return calibrate_rules(
-            strategy.alert_config.rules("as_written"),
-            read_healthy_history(self.registry, strategy),
-            false_alarms_a_year=strategy.rules.false_alarms_a_year,
-            seed=strategy.training.seed,
-        )
-
-    @property
-    def calendar(self) -> TradingCalendar:
-        """Sessions of the strategy's exchange."""
-        return self.strategy.trading_calendar
-
-    def sessions(self, first: date, last: date) -> Sessions:
-        """Return the sessions of a range, both ends included."""
-        return self.calendar.sessions(first, last)
-
-    def monitored_sessions(self, first: date, last: date) -> Sessions:
-        """Return the sessions of a range on which the strategy is monitored."""
-        return self.sessions(max(first, self.strategy.monitoring.first_session), last)
 
 
 @dataclass(frozen=True)
@@ -196,27 +113,6 @@ def price_file(strategy: Strategy) -> Iterator[Path]:
             yield path
     else:
         yield Path(strategy.prices.file).expanduser()
-
-
-def history_start(context: StrategyContext) -> date:
-    """Return the first session with a stored price.
-
-    Raises
-    ------
-    MarketDataError
-        No price is stored.
-    """
-    return _session_with_price(context, "SELECT min(session) FROM price_bars")
-
-
-def _session_with_price(context: StrategyContext, statement: LiteralString) -> date:
-    row = context.database.fetch_one(statement)
-    if row is None or row[0] is None:
-        raise MarketDataError(
-            "no prices are stored; load some with `quant-mlops ingest prices FILE`"
-        )
-    found: date = row[0]
-    return found
 
 
 def compute_features(
@@ -386,36 +282,3 @@ def _rules_in_force(context: StrategyContext) -> tuple[Rule, ...]:
     if config.mode == "calibrated" and deployments(context.database, context.strategy.name):
         return context.calibrated_rules
     return config.rules()
-
-
-def evaluation_time(context: StrategyContext, session: date) -> datetime:
-    """Return the instant at which a session is judged."""
-    return context.calendar.close_time(session) + context.strategy.evaluation_lag
-
-
-def newest_knowledge(context: StrategyContext) -> datetime:
-    """Return when the newest session with a price was judged, or now if that is still ahead.
-
-    A history that has ended is trained on and audited as of its end.
-    """
-    last = context.strategy.monitoring.last_session
-    priced = newest_priced_session(context)
-    end = evaluation_time(context, priced if last is None else min(last, priced))
-    return min(end, context.database.now())
-
-
-def newest_priced_session(context: StrategyContext) -> date:
-    """Return the last session with a stored price.
-
-    Raises
-    ------
-    MarketDataError
-        No price is stored.
-    """
-    return _session_with_price(context, "SELECT max(session) FROM price_bars")
-
-
-def newest_session(context: StrategyContext, *, now: datetime | None = None) -> date:
-    """Return the newest session that can be judged."""
-    moment = now or datetime.now(UTC)
-    return context.calendar.session_of(moment - context.strategy.evaluation_lag)

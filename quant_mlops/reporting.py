@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from quant_mlops.alerts.outbox import count_by_severity
 from quant_mlops.alerts.states import StrategyState, current_state
 from quant_mlops.database.queries import query
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.reports.figures import (
     alerts_figure,
@@ -23,6 +22,7 @@ from quant_mlops.reports.figures import (
 from quant_mlops.reports.history import load_monitoring_history
 from quant_mlops.reports.html import write_report
 from quant_mlops.reports.onsets import newest_onset
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 REPORT_FILE = "report.html"

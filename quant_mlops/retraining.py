@@ -22,7 +22,7 @@ from quant_mlops.champion_challenger import compare_on_snapshot
 from quant_mlops.drift.prediction_drift import store_signal_profile
 from quant_mlops.drift.profiles import store_profiles
 from quant_mlops.instants import MICROSECOND
-from quant_mlops.pipeline import StrategyContext, build_snapshot, evaluation_time
+from quant_mlops.pipeline import build_snapshot
 from quant_mlops.registry.comparisons import record_comparison
 from quant_mlops.registry.deployments import promote
 from quant_mlops.registry.records import ModelInfo
@@ -33,6 +33,7 @@ from quant_mlops.registry.training_runs import (
     training_run,
 )
 from quant_mlops.registry.trials import deflated_sharpe
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 from quant_mlops.training.code_version import code_version, library_versions
 from quant_mlops.training.comparison import Comparison
 from quant_mlops.training.fitting import TrainedModel, fit_model, training_key

@@ -7,7 +7,6 @@ from datetime import date
 import numpy as np
 from matplotlib.figure import Figure
 
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.reports.figures import (
     information_coefficient_figure,
     prediction_distribution_figure,
@@ -18,6 +17,7 @@ from quant_mlops.reports.learner_figure import learner_figure
 from quant_mlops.reports.records import MonitoringHistory
 from quant_mlops.retraining import RegisteredModel
 from quant_mlops.serving.signals import read_signals
+from quant_mlops.strategy_context import StrategyContext
 
 SESSIONS_DRAWN = 126
 SPLITS = ("train", "val", "test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quant_mlops.alerts.outbox import NewAlert, record_alerts
-from quant_mlops.pipeline import StrategyContext
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.snapshot_files import Snapshot, list_snapshots
 from quant_mlops.training.snapshot_verification import SnapshotVerdict, verify_snapshot
 

@@ -35,6 +35,7 @@ ROOMS = [
     "strategy_files",
     "demonstration",
     "healthy_history",
+    "strategy_context",
     "pipeline",
     "pending",
     "snapshot_watch",

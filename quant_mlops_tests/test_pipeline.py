@@ -21,13 +21,13 @@ from quant_mlops.database.migrations import migrate
 from quant_mlops.errors import EmptySnapshotError, MarketDataError
 from quant_mlops.instants import MICROSECOND
 from quant_mlops.market.calendar import TradingCalendar
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.registry.comparisons import list_comparisons
 from quant_mlops.registry.training_runs import trained_until
 from quant_mlops.registry.trials import deflated_sharpe
 from quant_mlops.settings import Settings
 from quant_mlops.statistics import expected_maximum_sharpe, probabilistic_sharpe_from_moments
 from quant_mlops.strategy import read_strategy
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.comparison import compare_models
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.out_of_sample import walk_forward_metrics

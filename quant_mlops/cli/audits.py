@@ -11,7 +11,8 @@ from quant_mlops.cli.output import COUNT, emit, json_option, print_table
 from quant_mlops.cli.workspace import Instant, chosen_session, open_strategy, strategy_option
 from quant_mlops.features.parity import FeatureParity
 from quant_mlops.features.truncation import TruncationResult
-from quant_mlops.pipeline import StrategyContext, newest_priced_session, revise_features
+from quant_mlops.pipeline import revise_features
+from quant_mlops.strategy_context import StrategyContext, newest_priced_session
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 WORDS = {"look_ahead": "what comes later", "short_lookback": "beyond its lookback"}

@@ -22,8 +22,8 @@ from quant_mlops.demonstration import (
     bundled_strategies,
     write_demonstration_strategy,
 )
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.settings import Settings, load_settings
+from quant_mlops.strategy_context import StrategyContext
 
 HOME_VARIABLE, STRATEGIES_VARIABLE = "QUANT_MLOPS_HOME", "QUANT_MLOPS_STRATEGIES"
 DEFAULT_HOME = ".quant_mlops"

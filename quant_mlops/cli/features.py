@@ -15,12 +15,8 @@ from quant_mlops.database.queries import query
 from quant_mlops.features.catalog import registered_features
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.values import FeatureValue
-from quant_mlops.pipeline import (
-    compute_features,
-    history_start,
-    newest_priced_session,
-    newest_session,
-)
+from quant_mlops.pipeline import compute_features
+from quant_mlops.strategy_context import history_start, newest_priced_session, newest_session
 
 NEAR = 3
 DAY = click.DateTime(formats=["%Y-%m-%d"])

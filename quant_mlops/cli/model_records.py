@@ -10,11 +10,11 @@ from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_
 from quant_mlops.cli.reproduction import found_model
 from quant_mlops.cli.workspace import open_strategy, strategy_option
 from quant_mlops.errors import QuantMlopsError
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.registry.lineage import Lineage
 from quant_mlops.registry.metrics import DATASET_TYPES
 from quant_mlops.registry.records import ModelInfo, TrainingRunRecord
 from quant_mlops.registry.training_runs import RUN_STATUSES
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.snapshot_files import check_file, find_snapshot
 from quant_mlops.training.snapshot_verification import revisions_since
 

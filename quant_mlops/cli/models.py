@@ -14,10 +14,10 @@ from quant_mlops.cli.reproduction import found_model, reproduce_model, verify_mo
 from quant_mlops.cli.verdicts import verdicts
 from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
 from quant_mlops.errors import ModelNotFoundError, RegistryError
-from quant_mlops.pipeline import newest_knowledge
 from quant_mlops.registry.deployments import UNSET
 from quant_mlops.registry.records import Deployment, ModelInfo
 from quant_mlops.retraining import retrain
+from quant_mlops.strategy_context import newest_knowledge
 
 NO_MODEL = "none"
 

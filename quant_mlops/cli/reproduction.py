@@ -7,10 +7,10 @@ import click
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.workspace import open_strategy, strategy_option
 from quant_mlops.errors import ModelNotFoundError, StrategyError
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.registry.checklist import FAILED, reproducibility_checklist
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.reproduction import Reproduction, last_reproduction, reproduce
+from quant_mlops.strategy_context import StrategyContext
 
 WORDS = {True: "identical", False: "DIFFERENT", None: "not tried"}
 

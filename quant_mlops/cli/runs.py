@@ -12,7 +12,6 @@ from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_op
 from quant_mlops.daily import report_session
 from quant_mlops.errors import MonitoringError, QuantMlopsError
 from quant_mlops.pipeline import (
-    StrategyContext,
     compute_features,
     ingest_prices,
     judge_sessions,
@@ -23,6 +22,7 @@ from quant_mlops.pipeline import (
     revise_features,
 )
 from quant_mlops.retraining import retrain_on_request
+from quant_mlops.strategy_context import StrategyContext
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 

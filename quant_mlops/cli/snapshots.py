@@ -12,7 +12,8 @@ from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_
 from quant_mlops.cli.snapshot_key import SnapshotKey, find_by_key
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
 from quant_mlops.features.store import FeatureStore
-from quant_mlops.pipeline import build_snapshot, newest_knowledge
+from quant_mlops.pipeline import build_snapshot
+from quant_mlops.strategy_context import newest_knowledge
 from quant_mlops.training.snapshot_diff import CELLS_LISTED, SnapshotDiff, diff_files
 from quant_mlops.training.snapshot_files import (
     FEWEST_DIGITS,

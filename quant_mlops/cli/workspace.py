@@ -15,9 +15,9 @@ from quant_mlops.database.access import ServerAccess, open_server
 from quant_mlops.database.embedded import EmbeddedServer
 from quant_mlops.errors import FeatureStoreError, MarketDataError, StrategyError
 from quant_mlops.features.instants import as_utc
-from quant_mlops.pipeline import StrategyContext, newest_session
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext, newest_session
 from quant_mlops.strategy_files import read_strategies
 
 # That of a FeatureStore that is not told another: one rule for a time, wherever it is given.

@@ -26,8 +26,8 @@ from quant_mlops.orchestration.instance import fail_abandoned_runs, open_instanc
 from quant_mlops.orchestration.jobs import TRAINING
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
-from quant_mlops.pipeline import StrategyContext, evaluation_time
 from quant_mlops.reporting import StrategySummary, report_path, summarise
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 
 REVIEW_SESSIONS = 126
 REVIEWER = "reviewer of the demonstration"

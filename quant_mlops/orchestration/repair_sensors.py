@@ -17,8 +17,9 @@ from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.runs import runs_at_work, sessions_of_run
 from quant_mlops.orchestration.schedules import scheduled_session
 from quant_mlops.pending import incomplete_sessions, pending_corrections
-from quant_mlops.pipeline import StrategyContext, price_file
+from quant_mlops.pipeline import price_file
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext
 
 MISSING_TAG = "quant_mlops/missing_sessions"
 LAST_MISSING_TAG = "quant_mlops/last_missing_session"

@@ -11,9 +11,9 @@ from pydantic import PrivateAttr
 
 from quant_mlops.database.access import ServerAccess, open_server
 from quant_mlops.errors import SettingsError
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext
 
 
 class Server(dg.ConfigurableResource[Any]):

@@ -10,8 +10,8 @@ from quant_mlops.alerts.dispatch import NEWS_DAYS, dispatch_alerts
 from quant_mlops.alerts.retraining import finish_request, open_request
 from quant_mlops.orchestration.jobs import TRAINING, StrategyJobs
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.pipeline import StrategyContext, evaluation_time
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 
 REQUEST_TAG = "quant_mlops/retrain_request"
 MOST_ATTEMPTS = 3

@@ -23,9 +23,7 @@ from quant_mlops.cli.main import main
 from quant_mlops.database import Database
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.pipeline import (
-    StrategyContext,
     compute_features,
-    evaluation_time,
     ingest_prices,
     judge_sessions,
     make_predictions,
@@ -35,6 +33,7 @@ from quant_mlops.pipeline import (
 )
 from quant_mlops.retraining import retrain
 from quant_mlops.settings import Settings
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 from quant_mlops.strategy_files import load_strategies
 
 SESSIONS, MONITORED, TICKERS = 320, 40, 12

@@ -19,9 +19,9 @@ from quant_mlops.alerts.retraining import open_request
 from quant_mlops.database import Database
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.market.panel import Panel
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.retraining import retrain_on_request
 from quant_mlops.settings import Settings
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.strategy_files import load_strategies
 
 # Every rule is met on every session.

@@ -19,16 +19,10 @@ from quant_mlops.errors import MonitoringError, NotASessionError
 from quant_mlops.features.health import FeatureHealth, feature_health
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.calendar import TradingCalendar
-from quant_mlops.pipeline import (
-    StrategyContext,
-    compute_features,
-    evaluation_time,
-    ingest_prices,
-    make_predictions,
-    realise_returns,
-)
+from quant_mlops.pipeline import compute_features, ingest_prices, make_predictions, realise_returns
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.settings import Settings
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 from quant_mlops.strategy_files import load_strategies
 
 

@@ -16,11 +16,12 @@ from quant_mlops.drift.profiles import read_profiles
 from quant_mlops.errors import MonitoringError
 from quant_mlops.healthy_history import read_healthy_history, rolling_stability
 from quant_mlops.judged_rules import judge_rules
-from quant_mlops.pipeline import StrategyContext, raise_alerts
+from quant_mlops.pipeline import raise_alerts
 from quant_mlops.registry.deployments import deployments, promote
 from quant_mlops.settings import Settings
 from quant_mlops.statistics import bin_counts, population_stability_index, sharpe_ratio
 from quant_mlops.strategy import RuleSettings
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.strategy_files import load_strategies
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.snapshot_files import find_snapshot, read_snapshot

@@ -22,9 +22,9 @@ from quant_mlops.orchestration.repair_sensors import (
 )
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pending import incomplete_sessions
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext
 
 pytestmark = pytest.mark.shared
 

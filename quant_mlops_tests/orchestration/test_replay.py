@@ -14,9 +14,9 @@ from quant_mlops.database import Database
 from quant_mlops.errors import SettingsError
 from quant_mlops.orchestration.demo import REVIEW_SESSIONS, DemoRun, _reviews
 from quant_mlops.orchestration.home_lock import hold_home
-from quant_mlops.pipeline import StrategyContext, evaluation_time
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 
 
 @pytest.fixture

@@ -27,10 +27,10 @@ from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_bars import read_panel, write_bars
 from quant_mlops.market.price_files import read_price_file
-from quant_mlops.pipeline import StrategyContext
 from quant_mlops.retraining import train_models
 from quant_mlops.settings import Settings
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.code_version import CodeVersion
 from quant_mlops.training.label import forward_returns
 from quant_mlops.training.look_ahead import measure_foresight, refuse_look_ahead

@@ -11,8 +11,9 @@ from quant_mlops.orchestration.partitions import (
     sessions_pool,
 )
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.pipeline import compute_features, history_start, revise_features
+from quant_mlops.pipeline import compute_features, revise_features
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import history_start
 
 GROUP = "features"
 

@@ -12,10 +12,11 @@ from quant_mlops.errors import TrainingError
 from quant_mlops.orchestration.jobs import TRAINING
 from quant_mlops.orchestration.metadata import Materialized, inline_plot, markdown_table
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.pipeline import StrategyContext, build_snapshot, evaluation_time
+from quant_mlops.pipeline import build_snapshot
 from quant_mlops.retraining import RetrainOutcome, decide, train_models
 from quant_mlops.storage import place
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext, evaluation_time
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 GROUP = "training"

@@ -12,8 +12,8 @@ import dagster as dg
 
 from quant_mlops.orchestration.partitions import session_partitions
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.pipeline import history_start
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import history_start
 
 
 def run_sessions(context: dg.AssetCheckExecutionContext, strategy: Strategy) -> list[date]:
