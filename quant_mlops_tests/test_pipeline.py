@@ -27,7 +27,7 @@ from quant_mlops.registry.trials import deflated_sharpe
 from quant_mlops.settings import Settings
 from quant_mlops.statistics import expected_maximum_sharpe, probabilistic_sharpe_from_moments
 from quant_mlops.strategy import read_strategy
-from quant_mlops.strategy_context import StrategyContext
+from quant_mlops.strategy_context import StrategyContext, evaluation_time, newest_session
 from quant_mlops.training.comparison import compare_models
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.out_of_sample import walk_forward_metrics
@@ -156,7 +156,7 @@ def load(context: StrategyContext, days: list[date]) -> Iterator[str]:
 
 def steps(context: StrategyContext, days: list[date]) -> Iterator[str]:
     """Take the steps of the loop that follow, one by one, naming each when it is done."""
-    first = pipeline.evaluation_time(context, context.strategy.first_partition)
+    first = evaluation_time(context, context.strategy.first_partition)
     retraining.retrain(context, as_of=first)
     yield "first model"
     for start in range(SESSIONS - MONITORED, SESSIONS, CHUNK):
@@ -168,7 +168,7 @@ def steps(context: StrategyContext, days: list[date]) -> Iterator[str]:
         yield f"alerts {high}"
         request = open_request(context.database, context.strategy.name)
         if request is not None and request.session <= high:
-            as_of = pipeline.evaluation_time(context, high)
+            as_of = evaluation_time(context, high)
             retraining.retrain(context, as_of=as_of, request=request)
             yield f"retraining {high}"
 
@@ -360,7 +360,7 @@ def test_a_decision_taken_again_comes_out_the_same(
     started: StrategyContext, days: list[date]
 ) -> None:
     context = started
-    as_of = pipeline.evaluation_time(context, days[-1])
+    as_of = evaluation_time(context, days[-1])
     with context.database.transaction() as connection:
         request = request_retrain(
             connection, strategy_id="small", session=days[-1], alert_id=None,
@@ -379,7 +379,7 @@ def test_a_decision_taken_again_comes_out_the_same(
         effective_from=as_of + timedelta(days=1),
     )  # fmt: skip
     before = counts(context.database)
-    as_of = pipeline.evaluation_time(context, context.strategy.first_partition)
+    as_of = evaluation_time(context, context.strategy.first_partition)
     repeated = retraining.retrain(context, as_of=as_of)
     assert (repeated.status, repeated.promoted, repeated.comparison) == ("promoted", True, None)
     assert counts(context.database) == before
@@ -452,7 +452,7 @@ def test_a_champion_that_has_seen_what_it_is_compared_on_is_told(
 ) -> None:
     # With three sessions to test it is fitted to most of the fifteen that it is compared on.
     short = open_context(started.database, **{"test_sessions = 15": "test_sessions = 3"})
-    as_of = pipeline.evaluation_time(short, days[SESSIONS - MONITORED + 30])
+    as_of = evaluation_time(short, days[SESSIONS - MONITORED + 30])
     outcome = retraining.retrain(short, as_of=as_of)
     champion = outcome.candidate.model
     if not outcome.promoted:
@@ -463,7 +463,7 @@ def test_a_champion_that_has_seen_what_it_is_compared_on_is_told(
     splits = split_sessions(rows.sessions, short.strategy.split_sizes, horizon=3)
     until = short.calendar.next(splits.val[-1].item(), 3)
     assert trained_until(short.database, champion.model_id) == until
-    later = pipeline.evaluation_time(started, days[SESSIONS - MONITORED + 32])
+    later = evaluation_time(started, days[SESSIONS - MONITORED + 32])
     compared = retraining.retrain(started, as_of=later).comparison
     assert compared is not None
     assert compared.first_session is not None
@@ -480,7 +480,7 @@ def test_walking_forward_is_logged_with_the_backtest_and_only_when_asked_for(
     ridge = '[[training.learners]]\nname = "ridge"'
     walk = f"[training.walk_forward]\nfolds = 2\ntest_sessions = 12\n{ridge}"
     walking = open_context(started.database, **{ridge: walk})
-    as_of = pipeline.evaluation_time(walking, walking.strategy.first_partition)
+    as_of = evaluation_time(walking, walking.strategy.first_partition)
     snapshot = pipeline.build_snapshot(walking, as_of)
     plain = retraining.train_models(started, snapshot)
     assert not any(model.trained_now for model in plain)
@@ -518,7 +518,7 @@ def test_a_champion_with_other_features_is_compared_on_its_own(
     monkeypatch.setattr(champion_challenger, "compare_models", compare)
     never = {"min_probability = 0.5": "min_probability = 1.0"}
     names = {'"ret_5d", "vol_20d", "reversal_1d"': '"vol_20d", "zscore_20d"'}
-    as_of = pipeline.evaluation_time(started, days[SESSIONS - MONITORED + 40])
+    as_of = evaluation_time(started, days[SESSIONS - MONITORED + 40])
     plain = retraining.retrain(open_context(started.database, **never), as_of=as_of)
     changed = open_context(started.database, **never, **names)
     for _ in load(changed, days):
@@ -535,13 +535,13 @@ def test_without_prices_or_history_the_sentence_says_what_to_do(
 ) -> None:
     context = open_context(database)
     with pytest.raises(MarketDataError, match="no prices are stored; load some with"):
-        pipeline.build_snapshot(context, pipeline.evaluation_time(context, days[-1]))
+        pipeline.build_snapshot(context, evaluation_time(context, days[-1]))
     pipeline.ingest_prices(context, days[100], days[200])
     for i in (50, 99, 100):
         with pytest.raises(EmptySnapshotError, match=rf"first decision.*{days[101]}"):
-            pipeline.build_snapshot(context, pipeline.evaluation_time(context, days[i]))
+            pipeline.build_snapshot(context, evaluation_time(context, days[i]))
     with pytest.raises(Exception, match=r"no training row|not in the store"):
-        pipeline.build_snapshot(context, pipeline.evaluation_time(context, days[150]))
+        pipeline.build_snapshot(context, evaluation_time(context, days[150]))
 
 
 def test_a_range_without_sessions_does_nothing(
@@ -563,7 +563,7 @@ def test_the_state_in_force_follows_the_alerts(
         "SELECT effective_from, position_scale FROM strategy_states ORDER BY effective_from"
     )
     assert rows
-    at = pipeline.evaluation_time(context, days[-1])
+    at = evaluation_time(context, days[-1])
     assert current_state(context.database, "small", at=at).position_scale == rows[-1][1]
 
 
@@ -571,7 +571,7 @@ def test_the_newest_session_is_the_last_whose_evening_is_over(
     database: Database, days: list[date], open_context: OpenContext
 ) -> None:
     context = open_context(database)
-    evening = pipeline.evaluation_time(context, days[10])
-    assert pipeline.newest_session(context, now=evening) == days[10]
+    evening = evaluation_time(context, days[10])
+    assert newest_session(context, now=evening) == days[10]
     before = evening - timedelta(microseconds=1)
-    assert pipeline.newest_session(context, now=before) == days[9]
+    assert newest_session(context, now=before) == days[9]
