@@ -26,7 +26,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -182,48 +181,65 @@ Clone = Callable[[str | None], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
-def clone(server_url: str) -> Clone:
-    """Give a function that copies a database, or makes an empty one, and gives its URL."""
-    return partial(_cloned, server_url)
+def clone(server_url: str) -> Iterator[Clone]:
+    """Give a function that copies a database, or makes an empty one, and gives its URL.
 
-
-@contextmanager
-def _cloned(server_url: str, template: str | None) -> Iterator[str]:
-    name = f"qm_test_{uuid.uuid4().hex[:16]}"
-    # Copying files is several times as fast as writing each page to the log.
-    statement = sql.SQL("CREATE DATABASE {} STRATEGY file_copy").format(sql.Identifier(name))
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        if template is None:
-            connection.execute(statement)
-        else:
-            with _left_alone(connection, template):
-                connection.execute(
-                    statement + sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-                )
-    try:
-        yield make_conninfo(server_url, dbname=name)
-    finally:
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            connection.execute(drop)
-
-
-@contextmanager
-def _left_alone(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
-    """Keep everyone from a database: one that others are connected to cannot be copied.
-
-    TimescaleDB's scheduler would be back at once if it were only sent away.
+    Nobody connects to a database any more once it has been copied.
     """
-    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    connection.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
-    try:
-        connection.execute(
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        copies = Copies(server_url, connection)
+        yield copies.make
+        copies.drop()
+
+
+class Copies:
+    """Databases of a worker; each is dropped when a later one is done with.
+
+    A database is dropped at once only if no connection to it is left, and one that is being
+    closed keeps the server waiting for a tenth of a second.
+    """
+
+    def __init__(self, server_url: str, connection: psycopg.Connection[Any]) -> None:
+        self.server_url = server_url
+        self.connection = connection
+        self.left_alone: set[str] = set()
+        self.done: list[str] = []
+
+    @contextmanager
+    def make(self, template: str | None) -> Iterator[str]:
+        name = f"qm_test_{uuid.uuid4().hex[:16]}"
+        # Copying files is several times as fast as writing each page to the log.
+        statement = sql.SQL("CREATE DATABASE {} STRATEGY file_copy").format(sql.Identifier(name))
+        if template is not None:
+            self._leave_alone(template)
+            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+        self.connection.execute(statement)
+        try:
+            yield make_conninfo(self.server_url, dbname=name)
+        finally:
+            self.drop()
+            self.done.append(name)
+
+    def drop(self) -> None:
+        """Drop what is done with."""
+        while self.done:
+            name = sql.Identifier(self.done.pop())
+            self.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+    def _leave_alone(self, name: str) -> None:
+        """Keep everyone from a database: one that others are connected to cannot be copied.
+
+        TimescaleDB's scheduler would be back at once if it were only sent away.
+        """
+        if name in self.left_alone:
+            return
+        allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name))
+        self.connection.execute(allow)
+        self.connection.execute(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s",
             [name],
         )
-        yield
-    finally:
-        connection.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
+        self.left_alone.add(name)
 
 
 @pytest.fixture(scope="session")
