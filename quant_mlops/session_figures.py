@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 from matplotlib.figure import Figure
 
+from quant_mlops.drift.observations import read_stability
 from quant_mlops.reports.figures import (
     information_coefficient_figure,
     prediction_distribution_figure,
@@ -37,14 +38,16 @@ def ic_trend(context: StrategyContext, last: date) -> Figure:
 def feature_psi(context: StrategyContext, last: date) -> Figure:
     """Draw the PSI of each feature on the sessions up to one.
 
-    Each session's aggregate is judged after its features are measured, and is missing until then.
+    The aggregate is taken from the features, as theirs are measured before a session is judged.
     """
     history = _history(context, last)
     names = history.features.names
+    found = read_stability(context.database, context.strategy.name, history.sessions)
+    means = [found[day].mean if day in found else np.nan for day in history.sessions.tolist()]
     return psi_figure(
         history.sessions,
         {name: history.features.psi[:, i] for i, name in enumerate(names)},
-        aggregate=history.drift.psi,
+        aggregate=np.array(means, dtype=np.float64),
     )
 
 

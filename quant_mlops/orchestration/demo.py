@@ -161,9 +161,9 @@ class DemoRun:
 
 def _price_report(result: dg.ExecuteInProcessResult, strategy: str) -> PriceReport:
     event = result.asset_materializations_for_node(f"{strategy}__price_bars")[0]
-    values: dict[str, Any] = {key: event.metadata[key].value for key in (DEFECTS, NOTES)}
-    defects = tuple(Defect(**defect) for defect in values[DEFECTS])
-    return PriceReport(defects, tuple(values[NOTES]), str(event.metadata[QUARANTINE].value))
+    shown: dict[str, Any] = dict(event.metadata)
+    defects = tuple(Defect(**record.data) for record in shown[DEFECTS].records)
+    return PriceReport(defects, tuple(shown[NOTES].value), str(shown[QUARANTINE].value))
 
 
 def _reviews(context: StrategyContext, first: date, last: date) -> Iterator[tuple[date, date]]:

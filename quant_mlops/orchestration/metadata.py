@@ -1,8 +1,9 @@
-"""What a materialisation shows in Dagster's UI: numbers, Markdown tables and inline plots."""
+"""What a materialisation shows in Dagster's UI: numbers, tables and inline plots."""
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,22 @@ import dagster as dg
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PLOT_DOTS_PER_INCH = 72
+# A figure of eleven inches fills the dialog in which the UI shows it, at a size that can be read.
+PLOT_DOTS_PER_INCH = 96
 # What an asset returns that stores its data itself.
 Materialized = dg.MaterializeResult[None]
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MetadataValue:
-    """Return rows as a Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
-    return dg.MetadataValue.md("\n".join(lines))
+def shown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.TableMetadataValue:
+    """Return rows as a table, which the UI shows on the page; Markdown it hides behind a click."""
+    columns = [dg.TableColumn(name, type="") for name in header]
+    records = [dg.TableRecord(dict(zip(header, map(_cell, row), strict=True))) for row in rows]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def shown_number(value: float) -> float | None:
+    """Return a number as the UI can show it: six significant digits, None where it is undefined."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def inline_plot(figure: Figure, title: str) -> dg.MetadataValue:
@@ -43,7 +50,9 @@ def shown_on_newest(
     context.add_asset_metadata(dict(metadata), partition_key=context.partition_keys[-1])
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> str | int:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value).replace("|", "\\|")
+        return "NULL" if math.isnan(value) else f"{value:.4g}"
+    return value if isinstance(value, int) else "" if value is None else str(value)

@@ -14,12 +14,18 @@ import dagster as dg
 import psycopg
 import pytest
 
+from quant_mlops.database import Database
 from quant_mlops.errors import QuantMlopsError, TrainingError
+from quant_mlops.orchestration.assets.monitoring import ROWS_SHOWN
+from quant_mlops.orchestration.assets.training import METRICS_SHOWN
 from quant_mlops.orchestration.instance import run_job
 from quant_mlops.orchestration.jobs import TRAINING
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
+from quant_mlops.session_figures import feature_psi
+from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy
+from quant_mlops.strategy_context import StrategyContext
 
 pytestmark = pytest.mark.shared
 
@@ -32,7 +38,16 @@ HISTORY_CHECKS = (
 
 def metadata(result: dg.ExecuteInProcessResult, table: str) -> dict[str, Any]:
     events = result.asset_materializations_for_node(f"small__{table}")
-    return {key: value.value for key, value in events[-1].metadata.items()}
+    return {
+        key: rows_of(value) if isinstance(value, dg.TableMetadataValue) else value.value
+        for key, value in events[-1].metadata.items()
+    }
+
+
+def rows_of(table: dg.TableMetadataValue) -> list[tuple[Any, ...]]:
+    """Return header and rows of a table in the order in which it is shown."""
+    names = tuple(column.name for column in table.schema.columns)
+    return [names, *(tuple(record.data[name] for name in names) for record in table.records)]
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
@@ -86,17 +101,15 @@ def test_price_metadata_shows_source_digest_and_defects(ran: Any) -> None:
     found = metadata(ran.history, "price_bars")
     assert found["source"] == "twelve.csv"
     assert len(found["file_sha256"]) == 64
-    assert found["defects"].splitlines()[0] == "| reason | rows | outcome | rule |"
+    assert found["defects"] == [("reason", "rows", "outcome", "rule")]
     assert any("assumed" in note for note in found["notes"])
 
 
 def test_feature_metadata_counts_each_feature(ran: Any) -> None:
     found = metadata(ran.history, "feature_events")
-    lines = found["by_feature"].splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == [
-        "ret_5d@1", "reversal_1d@1", "vol_20d@1",
-    ]  # fmt: skip
-    stored = sum(int(line.split("|")[3]) for line in lines[2:])
+    _, *rows = found["by_feature"]
+    assert [row[0] for row in rows] == ["ret_5d@1", "reversal_1d@1", "vol_20d@1"]
+    stored = sum(row[2] for row in rows)
     assert found["events_stored"] == stored > 0
     assert found["revisions"] == 0
 
@@ -109,10 +122,14 @@ def test_the_data_version_of_the_snapshot_is_its_fingerprint(ran: Any) -> None:
 
 
 def test_training_metadata_shows_every_learner_and_the_verdict(ran: Any) -> None:
-    table = metadata(ran.training, "models")["models"].splitlines()
-    assert [row.split("|")[1].strip() for row in table[2:]] == [
-        "small_xgboost v1", "small_ridge v1",
-    ]  # fmt: skip
+    found = metadata(ran.training, "models")
+    learners = ("small_xgboost v1", "small_ridge v1")
+    assert tuple(row[0] for row in found["models"][1:]) == learners
+    header, *rows = found["metrics"]
+    assert header == ("metric", *learners)
+    assert {name: all(map(float, values)) for name, *values in rows} == dict.fromkeys(
+        METRICS_SHOWN, True
+    )
     verdict = metadata(ran.training, "model_deployments")
     assert verdict["promoted"] is True
     assert verdict["reason"] == "first model of the strategy"
@@ -121,7 +138,11 @@ def test_training_metadata_shows_every_learner_and_the_verdict(ran: Any) -> None
 def test_monitoring_metadata_shows_the_newest_sessions(ran: Any, sessions: list[date]) -> None:
     found = metadata(ran.monitoring, "drift_metrics")
     assert found["sessions"] == found["stored"] == MONITORED - 1
-    assert f"| {sessions[-2]} |" in found["newest"].splitlines()[-1]
+    # The newest first, as on a page that is read from the top.
+    assert [row[0] for row in found["newest sessions"][1:]] == [
+        str(session) for session in sessions[-2 : -2 - ROWS_SHOWN : -1]
+    ]
+    assert isinstance(found["mean_ic"], float)
     assert metadata(ran.monitoring, "predictions")["sessions_without_live_model"] == 0
     assert metadata(ran.monitoring, "feature_drift")["stored"] == 3 * (MONITORED - 1)
 
@@ -156,7 +177,20 @@ def test_the_plot_of_a_run_is_stored_once_however_many_sessions_it_has(
         assert list(carried[str(newest)]) == [plot]
         (picture,) = carried[str(newest)].values()
         assert picture.startswith(b"\x89PNG")
-        assert len(picture) < 60_000
+        assert len(picture) < 100_000
+
+
+def test_the_plot_of_psi_has_the_aggregate_of_a_session_that_is_not_judged_yet(
+    ran_desk: Any, forge: Any, strategy: Strategy, sessions: list[date]
+) -> None:
+    with Database(ran_desk.conninfo) as database:
+        forge(database, f"DELETE FROM drift_metrics WHERE date >= '{sessions[-3]}'")
+        work = StrategyContext(database, load_settings(home=ran_desk.home), strategy)
+        figure = feature_psi(work, sessions[-1])
+    mean = scalar(
+        ran_desk.conninfo, "SELECT avg(psi) FROM feature_drift WHERE session = %s", sessions[-1]
+    )
+    assert figure.axes[0].get_title(loc="left").startswith(f"Aggregate PSI {mean:.3f}; ")
 
 
 def test_snapshot_models_and_deployment_lead_to_each_other(ran: Any) -> None:
@@ -165,7 +199,7 @@ def test_snapshot_models_and_deployment_lead_to_each_other(ran: Any) -> None:
     assert deployment["chosen_from"] == dg.AssetKey(["small", "models"])
     assert snapshot["snapshot_id"] == models["snapshot_id"] == deployment["snapshot_id"]
     assert snapshot["fingerprint"] == models["snapshot"] == deployment["snapshot"]
-    assert deployment["model_id"] in models["models"]
+    assert deployment["model_id"] in [row[1] for row in models["models"]]
     (event,) = ran.training.asset_materializations_for_node("small__models")
     assert list(pictures(event)) == ["metrics of the learners"]
     served = metadata(ran.daily, "predictions")
@@ -366,8 +400,8 @@ def test_models_are_trained_on_the_snapshot_of_their_own_run(
     first = metadata(ran.training, "training_snapshots")["fingerprint"]
     assert metadata(other, "training_snapshots")["fingerprint"] != first
     assert metadata(again, "training_snapshots")["fingerprint"] == first
-    assert "small_ridge v2" in metadata(other, "models")["models"]
-    assert "small_ridge v1" in metadata(again, "models")["models"]
+    assert "small_ridge v2" in [row[0] for row in metadata(other, "models")["models"]]
+    assert "small_ridge v1" in [row[0] for row in metadata(again, "models")["models"]]
 
 
 def test_a_training_run_of_an_ended_strategy_knows_by_default_what_its_last_session_knew(

@@ -144,7 +144,7 @@ def test_the_weekly_check_puts_what_does_not_verify_into_the_outbox_once(
     for _ in range(2):
         found = verify()
         assert not found.passed
-        assert "gives fingerprint" in str(found.metadata["verified"].value)
+        assert "gives fingerprint" in str(found.metadata["verified"])
         assert told() == [("snapshot_verification", "database")]
     file = Path(urlparse(row[0]).path) / "data.parquet"
     content, mode = file.read_bytes(), file.stat().st_mode

@@ -4,7 +4,7 @@
 
 import dagster as dg
 
-from quant_mlops.orchestration.metadata import Materialized, markdown_table
+from quant_mlops.orchestration.metadata import Materialized, shown_table
 from quant_mlops.orchestration.partitions import (
     partition_range,
     session_partitions,
@@ -51,7 +51,7 @@ def feature_events_asset(strategy: Strategy) -> dg.AssetsDefinition:
                 "events_offered": sum(row[1] for row in rows),
                 "events_stored": sum(row[2] for row in rows),
                 "revisions": sum(row[3] for row in rows) + revised,
-                "by_feature": markdown_table(("feature", "offered", "stored", "revised"), rows),
+                "by_feature": shown_table(("feature", "offered", "stored", "revised"), rows),
             }
         )
 

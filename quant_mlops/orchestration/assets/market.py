@@ -2,12 +2,10 @@
 
 # Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
-from dataclasses import asdict
-
 import dagster as dg
 
 from quant_mlops.market.price_checks import describe_defects
-from quant_mlops.orchestration.metadata import Materialized, markdown_table
+from quant_mlops.orchestration.metadata import Materialized, shown_table
 from quant_mlops.orchestration.partitions import (
     partition_range,
     session_partitions,
@@ -19,7 +17,7 @@ from quant_mlops.strategy import Strategy
 
 GROUP = "market"
 # Metadata that the demonstration reads back.
-DEFECTS, NOTES, QUARANTINE = "defects_as_json", "notes", "quarantine"
+DEFECTS, NOTES, QUARANTINE = "defects", "notes", "quarantine"
 
 
 def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
@@ -52,11 +50,10 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
                 "bars_offered": done.written.offered,
                 "bars_stored": done.written.stored,
                 "memberships_stored": done.memberships.stored if done.memberships else 0,
-                "defects": markdown_table(
+                DEFECTS: shown_table(
                     ("reason", "rows", "outcome", "rule"),
                     [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
                 ),
-                DEFECTS: dg.MetadataValue.json([asdict(d) for d in defects]),
                 NOTES: dg.MetadataValue.json(list(done.batch.notes)),
                 QUARANTINE: str(done.quarantine or ""),
             }

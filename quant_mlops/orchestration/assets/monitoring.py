@@ -9,8 +9,9 @@ from quant_mlops.alerts.outbox import count_by_severity
 from quant_mlops.orchestration.metadata import (
     Materialized,
     inline_plot,
-    markdown_table,
+    shown_number,
     shown_on_newest,
+    shown_table,
 )
 from quant_mlops.orchestration.partitions import (
     partition_range,
@@ -22,7 +23,7 @@ from quant_mlops.pipeline import judge_sessions, measure_feature_drift, raise_al
 from quant_mlops.strategy import Strategy
 
 GROUP = "monitoring"
-ROWS_SHOWN = 20
+ROWS_SHOWN = 10
 
 
 def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
@@ -79,21 +80,21 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         work = server.strategy(strategy, context.run.run_id)
         metrics, done = judge_sessions(work, *partition_range(context))
         rows = [
-            (m.date, m.ic, m.ic_5d_avg, m.psi, m.sharpe_5d, m.sharpe_20d, m.no_data)
-            for m in metrics[-ROWS_SHOWN:]
+            (m.date, m.ic, m.ic_5d_avg, m.psi, m.sharpe_5d, m.sharpe_20d)
+            for m in metrics[: -ROWS_SHOWN - 1 : -1]
         ]
-        header = ("session", "IC", "5-day IC", "PSI", "5-day Sharpe", "20-day Sharpe", "no data")
+        header = ("session", "IC", "IC 5d", "PSI", "Sharpe 5d", "Sharpe 20d")
         from quant_mlops.session_figures import ic_trend
 
         plot = inline_plot(ic_trend(work, partition_range(context)[1]), "information coefficient")
         shown_on_newest(
-            context, {"newest": markdown_table(header, rows), "information coefficient": plot}
+            context, {"information coefficient": plot, "newest sessions": shown_table(header, rows)}
         )
         return dg.MaterializeResult(
             metadata={
                 "sessions": done.offered,
                 "stored": done.stored,
-                "mean_ic": _mean([m.ic for m in metrics]),
+                "mean_ic": shown_number(_mean([m.ic for m in metrics])),
             }
         )
 
@@ -113,9 +114,12 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     def alerts(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
         done = raise_alerts(work, partition_range(context)[1])
-        rows = [(a.opened_session, a.severity, a.rule, a.action, a.message) for a in done.alerts]
+        rows = [
+            (a.opened_session, a.severity, a.rule, a.action.replace("_", " "), a.message)
+            for a in done.alerts[: -ROWS_SHOWN - 1 : -1]
+        ]
         header = ("opened", "severity", "rule", "action", "message")
-        shown_on_newest(context, {"newest": markdown_table(header, rows[-ROWS_SHOWN:])})
+        shown_on_newest(context, {"newest alerts": shown_table(header, rows)})
         return dg.MaterializeResult(
             metadata={
                 "new_alerts": len(done.alerts),
@@ -146,7 +150,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         return dg.MaterializeResult(
             metadata={
                 "report": dg.MetadataValue.path(str(path)),
-                "alerts by severity": markdown_table(("severity", "alerts"), list(counts.items())),
+                "alerts by severity": shown_table(("severity", "alerts"), list(counts.items())),
                 **plots,
             }
         )

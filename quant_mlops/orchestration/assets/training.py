@@ -10,7 +10,7 @@ import dagster as dg
 from quant_mlops.alerts.retraining import RetrainRequest, open_request
 from quant_mlops.errors import TrainingError
 from quant_mlops.orchestration.jobs import TRAINING
-from quant_mlops.orchestration.metadata import Materialized, inline_plot, markdown_table
+from quant_mlops.orchestration.metadata import Materialized, inline_plot, shown_table
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.pipeline import build_snapshot
 from quant_mlops.retraining import RetrainOutcome, decide, train_models
@@ -74,7 +74,7 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
                 "rows": snapshot.row_count,
                 "first_session": snapshot.first_session.isoformat(),
                 "last_session": snapshot.last_session.isoformat(),
-                "left_out": markdown_table(("reason", "rows"), list(snapshot.left_out.items())),
+                "left_out": shown_table(("reason", "rows"), list(snapshot.left_out.items())),
                 "file": dg.MetadataValue.path(place(snapshot.data_uri)),
             },
         )
@@ -96,21 +96,19 @@ def training_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         work = server.strategy(strategy, context.run.run_id)
         snapshot = _snapshot(context, work, config)
         trained = train_models(work, snapshot)
-        rows = [
-            (m.model.label, *(m.metrics.get(name) for name in METRICS_SHOWN), m.trained_now,
-             m.model.model_id)
-            for m in trained
-        ]  # fmt: skip
+        models = [(m.model.label, m.model.model_id, m.trained_now) for m in trained]
+        # A row for each metric: with a column for each, the last ones lie outside the page.
+        metrics = [(name, *(m.metrics.get(name) for m in trained)) for name in METRICS_SHOWN]
         # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
         from quant_mlops.session_figures import learner_metrics
 
-        header = ("model", *METRICS_SHOWN, "trained now", "model_id")
         return dg.MaterializeResult(
             metadata={
                 "trained_on": dg.MetadataValue.asset(keys["training_snapshots"]),
                 SNAPSHOT_ID: str(snapshot.snapshot_id),
                 "snapshot": snapshot.fingerprint,
-                "models": markdown_table(header, rows),
+                "models": shown_table(("model", "model_id", "trained now"), models),
+                "metrics": shown_table(("metric", *(m.model.label for m in trained)), metrics),
                 "metrics of the learners": inline_plot(learner_metrics(trained), "IC by split"),
             }
         )

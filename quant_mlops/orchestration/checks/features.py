@@ -10,7 +10,7 @@ from quant_mlops.audits import late_features, parity_check
 from quant_mlops.features.integrity import FeatureIntegrity, changed_logic, feature_integrity
 from quant_mlops.features.parity import FeatureParity
 from quant_mlops.orchestration.checks.run_sessions import computed_range, run_sessions
-from quant_mlops.orchestration.metadata import markdown_table
+from quant_mlops.orchestration.metadata import shown_table
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.strategy import Strategy
 
@@ -62,7 +62,11 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
                 asset_key=asset,
                 check_name=name,
                 passed=count == 0,
-                metadata={"rows_concerned": count, "by_feature": _integrity_table(found)},
+                metadata={
+                    "sessions": " to ".join(dict.fromkeys([first.isoformat(), last.isoformat()])),
+                    "rows_concerned": count,
+                    "by_feature": _integrity_table(found),
+                },
             )
 
     @dg.asset_check(
@@ -77,7 +81,7 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
             passed=not changed,
             metadata={
                 "definitions": len(strategy.definitions),
-                "changed": markdown_table(("feature", "stored", "code"), rows),
+                "changed": shown_table(("feature", "stored", "code"), rows),
             },
         )
 
@@ -100,7 +104,7 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
             severity=dg.AssetCheckSeverity.WARN,
             metadata={
                 "problems": "; ".join(report.problems) or "none",
-                "arrivals": markdown_table(header, rows),
+                "arrivals": shown_table(header, rows),
             },
         )
 
@@ -129,15 +133,15 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
     return [integrity, logic_is_as_stored, values_arrive_in_time, served_values_agree_with_prices]
 
 
-def _integrity_table(found: Sequence[FeatureIntegrity]) -> dg.MetadataValue:
+def _integrity_table(found: Sequence[FeatureIntegrity]) -> dg.TableMetadataValue:
     header = ("feature", "rows", "undefined", "off the close", "repeated", "early", "for example")
-    return markdown_table(
+    return shown_table(
         header,
         [(f.key, f.rows, f.undefined, f.off_close, f.repeated, f.early, f.example) for f in found],
     )
 
 
-def _parity_table(found: Sequence[FeatureParity]) -> dg.MetadataValue:
+def _parity_table(found: Sequence[FeatureParity]) -> dg.TableMetadataValue:
     header = ("feature", "cells", "not served", "differ", "largest difference", "explanation")
     rows = [
         (
@@ -146,4 +150,4 @@ def _parity_table(found: Sequence[FeatureParity]) -> dg.MetadataValue:
         )
         for p in found
     ]  # fmt: skip
-    return markdown_table(header, rows)
+    return shown_table(header, rows)

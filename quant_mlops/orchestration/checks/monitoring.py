@@ -26,10 +26,11 @@ def monitoring_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         names = ("ic", "psi", "sharpe_5d")
         levels = dict(zip(names, row, strict=True)) if row else dict.fromkeys(names)
         beyond = {name: level for name, level in levels.items() if level}
+        words = ", ".join(f"{name} {level}" for name, level in beyond.items())
         return dg.AssetCheckResult(
             passed=row is not None and not beyond,
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"beyond": str(beyond or ("none" if row else "the session was not judged"))},
+            metadata={"beyond": words or ("none" if row else "the session was not judged")},
         )
 
     return [within_thresholds]

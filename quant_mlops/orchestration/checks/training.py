@@ -9,7 +9,7 @@ import dagster as dg
 
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.orchestration.jobs import VERIFICATION
-from quant_mlops.orchestration.metadata import markdown_table
+from quant_mlops.orchestration.metadata import shown_table
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.registry.live_verdict import live_verdict
 from quant_mlops.snapshot_watch import NEWEST, verify_newest_snapshots
@@ -87,7 +87,7 @@ def training_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
             passed=not any(v.problem for v in found),
             metadata={
                 "snapshots": len(found),
-                "verified": markdown_table(("fingerprint", "rows", "file", "database"), rows),
+                "verified": shown_table(("fingerprint", "rows", "file", "database"), rows),
             },
         )
 
