@@ -21,7 +21,9 @@ from quant_mlops.strategy import read_strategy
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/scaling.md")
+DOCUMENTS = (
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/orchestration.md", "docs/scaling.md",
+)  # fmt: skip
 # Made by running, or a user's own.
 NOT_IN_THE_CHECKOUT = re.compile(
     r"^(\.quant_mlops|\.venv|\.env$|postgres|snapshots/|artifacts/|reports/|dagster/|strategies|"
@@ -180,7 +182,8 @@ def test_the_table_has_every_command() -> None:
 def test_files_that_are_named_exist(document: str) -> None:
     text = (REPOSITORY / document).read_text("utf-8")
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    linked = re.findall(r"\]\((?!\w+:)([^)#]+)", prose)
+    folder = Path(document).parent
+    linked = [str(folder / name) for name in re.findall(r"\]\((?!\w+:)([^)#]+)", prose)]
     named = [
         span
         for span in re.findall(r"`([^`\s]+)`", prose)
