@@ -132,15 +132,19 @@ class GateSettings(_Section):
     min_return_probability: float = Field(default=0.0, ge=0, le=1)
 
 
+# A rule with a threshold that is no number would never fire, and nobody would notice.
+Threshold = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 class RuleSettings(_Section):
     """Thresholds of the response matrix, and the mode in which its rules are read."""
 
-    ic_warning: float = 0.02
-    ic_critical: float = 0.01
-    psi_warning: float = 0.10
-    psi_critical: float = 0.25
-    sharpe_warning: float = 0.5
-    sharpe_critical: float = 0.0
+    ic_warning: Threshold = 0.02
+    ic_critical: Threshold = 0.01
+    psi_warning: Threshold = 0.10
+    psi_critical: Threshold = 0.25
+    sharpe_warning: Threshold = 0.5
+    sharpe_critical: Threshold = 0.0
     clear_after: int = Field(default=5, gt=0)
     cooldown_sessions: int = Field(default=0, ge=0)
     mode: Mode = "as_written"
