@@ -20,7 +20,7 @@ from quant_mlops.database.queries import query
 from quant_mlops.drift.feature_drift import DriftWritten, write_feature_drift
 from quant_mlops.drift.monitor import DriftMetrics, MetricsWritten
 from quant_mlops.drift.rules import Rule
-from quant_mlops.errors import EmptySnapshotError
+from quant_mlops.errors import EmptySnapshotError, TrainingError
 from quant_mlops.features.computation import FeaturesWritten, write_computed_features
 from quant_mlops.features.corrections import write_revised_features
 from quant_mlops.instants import EPOCH
@@ -174,8 +174,15 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
     ------
     EmptySnapshotError
         No session before `as_of` has a price history.
+    TrainingError
+        It lies in the future.
     """
     strategy, calendar = context.strategy, context.calendar
+    if as_of > context.database.now():
+        raise TrainingError(
+            f"a training set as of {as_of.isoformat()} was asked for, which lies in the future: "
+            f"what will be known then is not known yet; give a time that has passed"
+        )
     last = calendar.session_of(as_of)
     earliest = calendar.next(history_start(context))
     available = calendar.sessions_between(earliest, last)

@@ -18,7 +18,7 @@ from quant_mlops.alerts.states import current_state
 from quant_mlops.champion_challenger import compare_on_snapshot
 from quant_mlops.database import Database
 from quant_mlops.database.migrations import migrate
-from quant_mlops.errors import EmptySnapshotError, MarketDataError
+from quant_mlops.errors import EmptySnapshotError, MarketDataError, TrainingError
 from quant_mlops.instants import MICROSECOND
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.registry.comparisons import list_comparisons
@@ -536,6 +536,8 @@ def test_without_prices_or_history_the_sentence_says_what_to_do(
     context = open_context(database)
     with pytest.raises(MarketDataError, match="no prices are stored; load some with"):
         pipeline.build_snapshot(context, evaluation_time(context, days[-1]))
+    with pytest.raises(TrainingError, match="lies in the future"):
+        pipeline.build_snapshot(context, database.now() + timedelta(days=1))
     pipeline.ingest_prices(context, days[100], days[200])
     for i in (50, 99, 100):
         with pytest.raises(EmptySnapshotError, match=rf"first decision.*{days[101]}"):
