@@ -92,9 +92,9 @@ def _text(report: DailyReport) -> str:
         ["Model", *_model(report)],
         ["Features: sessions old, share missing", *_features(report)],
         ["Metrics", *_metrics(report)],
-        ["Rules met", *_alerts(report, report.rules_met)],
-        ["New alerts, and what was found", *_checked(report, report.new_alerts)],
-        ["Open alerts from before", *_alerts(report, report.open_alerts)],
+        ["Rules met", *_alerts(report.rules_met)],
+        ["New alerts, and what was found", *_checked(report.new_alerts)],
+        ["Open alerts from before", *_alerts(report.open_alerts)],
     ]
     return "\n\n".join("\n".join(_wrapped(block)) for block in blocks if block) + "\n"
 
@@ -162,11 +162,11 @@ def _metrics(report: DailyReport) -> list[str]:
     return [f"  {name:{NAME}} {text.rstrip()}" for name, text in lines]
 
 
-def _alerts(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
+def _alerts(alerts: Sequence[Alert]) -> list[str]:
     return _items([f"{a.severity}: {a.message}" for a in alerts])
 
 
-def _checked(report: DailyReport, alerts: Sequence[Alert]) -> list[str]:
+def _checked(alerts: Sequence[Alert]) -> list[str]:
     """Return alerts, each with what was found when its checks were run."""
     lines = []
     for alert in alerts:
