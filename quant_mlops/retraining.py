@@ -33,7 +33,7 @@ from quant_mlops.registry.training_runs import (
     training_run,
 )
 from quant_mlops.registry.trials import deflated_sharpe
-from quant_mlops.strategy_context import StrategyContext, evaluation_time
+from quant_mlops.strategy_context import StrategyContext, evaluation_time, newest_judged_session
 from quant_mlops.training.code_version import code_version, library_versions
 from quant_mlops.training.comparison import Comparison
 from quant_mlops.training.fitting import TrainedModel, fit_model, training_key
@@ -160,10 +160,8 @@ def retrain_on_request(context: StrategyContext, session: date) -> RetrainOutcom
         the past that is run again trains nothing.
     """
     request = open_request(context.database, context.strategy.name)
-    newest = context.database.fetch_one(
-        "SELECT max(date) FROM drift_metrics WHERE strategy_id = %s", [context.strategy.name]
-    )
-    if request is None or newest != (session,) or request.session > session:
+    newest = newest_judged_session(context)
+    if request is None or newest != session or request.session > session:
         return None
     return retrain(context, as_of=evaluation_time(context, session), request=request)
 

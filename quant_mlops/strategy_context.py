@@ -149,6 +149,14 @@ def newest_priced_session(context: StrategyContext) -> date:
     return _session_with_price(context, "SELECT max(session) FROM price_bars")
 
 
+def newest_judged_session(context: StrategyContext) -> date | None:
+    """Return the newest session with drift metrics, None where none was judged."""
+    row = context.database.fetch_one(
+        "SELECT max(date) FROM drift_metrics WHERE strategy_id = %s", [context.strategy.name]
+    )
+    return row[0] if row else None
+
+
 def newest_session(context: StrategyContext, *, now: datetime | None = None) -> date:
     """Return the newest session that can be judged."""
     moment = now or datetime.now(UTC)

@@ -11,7 +11,7 @@ from quant_mlops.alerts.retraining import finish_request, open_request
 from quant_mlops.orchestration.jobs import TRAINING, StrategyJobs
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.strategy import Strategy
-from quant_mlops.strategy_context import StrategyContext, evaluation_time
+from quant_mlops.strategy_context import evaluation_time, newest_judged_session
 
 REQUEST_TAG = "quant_mlops/retrain_request"
 MOST_ATTEMPTS = 3
@@ -47,7 +47,7 @@ def retraining_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.SensorDefini
                     status="failed", model_id=None, verdict={"reason": reason},
                 )  # fmt: skip
             return dg.SkipReason(f"request {request.request_id} is given up: {reason}")
-        as_of = evaluation_time(work, max(_newest_judged(work), request.session))
+        as_of = evaluation_time(work, max(newest_judged_session(work) or date.min, request.session))
         config = {"as_of": as_of.isoformat(), "request_id": request.request_id}
         return dg.RunRequest(
             run_key=f"{strategy.name}-{request.request_id}-{len(runs) + 1}",
@@ -79,11 +79,3 @@ def alert_sensor() -> dg.SensorDefinition:
         )
 
     return alert_delivery
-
-
-def _newest_judged(work: StrategyContext) -> date:
-    """Return the newest session with drift metrics, past which a replay must not train."""
-    row = work.database.fetch_one(
-        "SELECT max(date) FROM drift_metrics WHERE strategy_id = %s", [work.strategy.name]
-    )
-    return (row[0] if row else None) or date.min
