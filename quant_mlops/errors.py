@@ -176,5 +176,9 @@ class ChannelError(MonitoringError):
     """An alert channel did not take an alert; the message holds no secret."""
 
 
+class ChannelTimeoutError(ChannelError):
+    """A channel did not answer in time; whatever else it is sent will probably wait as long."""
+
+
 class StrategyError(QuantMlopsError):
     """A strategy's file is missing, malformed or inconsistent."""

@@ -25,7 +25,7 @@ from quant_mlops.alerts.messages import (
     webhook_digest,
 )
 from quant_mlops.alerts.outbox import Alert
-from quant_mlops.errors import ChannelError, SettingsError
+from quant_mlops.errors import ChannelError, ChannelTimeoutError, SettingsError
 from quant_mlops.settings import Settings, SmtpSettings
 
 logger = logging.getLogger("quant_mlops.alerts")
@@ -49,7 +49,10 @@ class Channel(Protocol):
         """What deliveries are filed under; another name means everything is sent again."""
 
     def send(self, alert: Alert) -> None:
-        """Send one alert, or raise ChannelError with a message free of secrets."""
+        """Send one alert, or raise ChannelError with a message free of secrets.
+
+        After a ChannelTimeoutError the channel is sent nothing else in the same round.
+        """
 
 
 @runtime_checkable
@@ -115,12 +118,12 @@ class WebhookChannel:
         self._post_document(webhook_digest(alerts))
 
     def _post_document(self, document: dict[str, Any]) -> None:
-        problem = self._post(json.dumps(document).encode())
+        failure = self._post(json.dumps(document).encode())
         # Raised out here, the error has no context that would hold the address.
-        if problem:
-            raise ChannelError(f"the webhook at {self._host} {problem}")
+        if failure is not None:
+            raise failure.error(f"the webhook at {self._host} {failure.problem}")
 
-    def _post(self, body: bytes) -> str:
+    def _post(self, body: bytes) -> _Failure | None:
         try:
             request = Request(
                 self.url.get_secret_value(),
@@ -128,12 +131,12 @@ class WebhookChannel:
                 headers={"Content-Type": "application/json", "User-Agent": "quant-mlops"},
             )
             with build_opener(_RefuseRedirect).open(request, timeout=self.timeout):
-                return ""
+                return None
         except HTTPError as error:
             error.close()
-            return f"answered with status {error.code}"
+            return _Failure(f"answered with status {error.code}")
         except (OSError, HTTPException, ValueError) as error:
-            return f"could not be reached: {_cause(error)}"
+            return _failure("could not be reached", error)
 
 
 @dataclass(frozen=True, repr=False)
@@ -174,13 +177,13 @@ class SmtpChannel:
         self._send_mail(mail_digest(alerts, self.settings))
 
     def _send_mail(self, message: EmailMessage) -> None:
-        problem = self._mail(message)
-        if problem:
-            raise ChannelError(
-                f"the mail server at {self.settings.host}:{self.settings.port} {problem}"
+        failure = self._mail(message)
+        if failure is not None:
+            raise failure.error(
+                f"the mail server at {self.settings.host}:{self.settings.port} {failure.problem}"
             )
 
-    def _mail(self, message: EmailMessage) -> str:
+    def _mail(self, message: EmailMessage) -> _Failure | None:
         try:
             with self._connect() as server:
                 if self.settings.username:
@@ -188,12 +191,12 @@ class SmtpChannel:
                     server.login(self.settings.username, password)
                 refused = server.send_message(message)
         except smtplib.SMTPResponseException as error:
-            return f"answered with status {error.smtp_code} ({type(error).__name__})"
+            return _Failure(f"answered with status {error.smtp_code} ({type(error).__name__})")
         except (OSError, ValueError) as error:
-            return f"could not be used: {_cause(error)}"
+            return _failure("could not be used", error)
         if refused:
             logger.warning("%s: %d mail recipients refused", message["Subject"], len(refused))
-        return ""
+        return None
 
     def _connect(self) -> smtplib.SMTP:
         host, port = self.settings.host, self.settings.port
@@ -233,11 +236,19 @@ class _RefuseRedirect(HTTPRedirectHandler):
         return None
 
 
-def _cause(error: Exception) -> str:
-    """Name an error without its text, which may quote an address."""
+@dataclass(frozen=True)
+class _Failure:
+    """What went wrong, in words without an address, and as which error it is raised."""
+
+    problem: str
+    error: type[ChannelError] = ChannelError
+
+
+def _failure(what: str, error: Exception) -> _Failure:
+    """Describe an error without its text, which may quote an address."""
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
-        return "timed out"
+        return _Failure(f"{what}: timed out", ChannelTimeoutError)
     if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return type(cause).__name__ if isinstance(cause, Exception) else type(error).__name__
+        return _Failure(f"{what}: {cause.strerror}")
+    return _Failure(f"{what}: {type(cause if isinstance(cause, Exception) else error).__name__}")

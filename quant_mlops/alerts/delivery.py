@@ -19,11 +19,11 @@ from quant_mlops.alerts.outbox import SEVERITIES, Alert
 from quant_mlops.alerts.pace import MOST_ATTEMPTS, RateLimit, rest
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
-from quant_mlops.errors import ChannelError, MonitoringError
+from quant_mlops.errors import ChannelError, ChannelTimeoutError, MonitoringError
 
 logger = logging.getLogger("quant_mlops.alerts.delivery")
 
-# A dead server costs a timeout per alert, and the other channels wait meanwhile.
+# A channel that is down is left alone: each further attempt would use up one of an alert's.
 FAILURES_IN_A_ROW = 3
 
 
@@ -86,8 +86,8 @@ def deliver_pending(
     Parameters
     ----------
     channels : sequence of Channel
-        Each is served by itself, in order; after three failures in a row one is left alone
-        until the next run.
+        Each is served by itself, in order; after three failures in a row, or one time-out, which
+        the other channels had to wait for, one is left alone until the next run.
     now : datetime, optional
         Aware; the time that backoff is reckoned at and attempts are stamped with. None means
         the database's clock.
@@ -136,7 +136,7 @@ def deliver_pending(
             done = _attempt(run, channel, pairs)
             tried += done
             in_a_row = in_a_row + 1 if done["failed"] else 0 if done["delivered"] else in_a_row
-            if in_a_row == FAILURES_IN_A_ROW:
+            if done["timed_out"] or in_a_row == FAILURES_IN_A_ROW:
                 break
         outcomes += tried
         outcomes["waiting"] += len(pending) - tried["delivered"] - tried["failed"]
@@ -168,7 +168,7 @@ def _attempt(run: _Run, channel: Channel, pairs: Sequence[_Pending]) -> Counter[
         alerts = _take(connection, channel, attempts)
         if not alerts:
             return Counter()
-        problem = _send(channel, alerts)
+        problem, timed_out = _send(channel, alerts)
         digest_id = uuid4() if len(alerts) > 1 else None
         # What was one message is tried again as one, so its alerts rest for as long.
         chance = run.chance.random()
@@ -193,7 +193,7 @@ def _attempt(run: _Run, channel: Channel, pairs: Sequence[_Pending]) -> Counter[
             "alert %d is undeliverable by %s after %d attempts: %s",
             alert.alert_id, channel.name, attempts[alert.alert_id] + 1, summarise(alert),
         )  # fmt: skip
-    return Counter(failed=len(alerts), undeliverable=len(given_up))
+    return Counter(failed=len(alerts), undeliverable=len(given_up), timed_out=timed_out)
 
 
 def _take(
@@ -213,18 +213,19 @@ def _take(
         return cursor.execute(query("select_untried_alerts"), untried).fetchall()
 
 
-def _send(channel: Channel, alerts: Sequence[Alert]) -> str | None:
+def _send(channel: Channel, alerts: Sequence[Alert]) -> tuple[str | None, bool]:
+    """Send one message, and return what went wrong and whether that was a time-out."""
     try:
         if len(alerts) > 1 and isinstance(channel, DigestChannel):
             channel.send_digest(alerts)
         else:
             channel.send(alerts[0])
     except ChannelError as error:
-        return str(error)
+        return str(error), isinstance(error, ChannelTimeoutError)
     except Exception as error:
         # Its text is not shown: nobody vouches for what a channel of somebody else's says.
-        return f"the channel failed with {type(error).__name__}"
-    return None
+        return f"the channel failed with {type(error).__name__}", isinstance(error, TimeoutError)
+    return None, False
 
 
 def _from(severity: str) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from quant_mlops.alerts.continuity import continue_stored, stored_episodes
 from quant_mlops.alerts.diagnostics import Diagnostics, Opening, diagnose
 from quant_mlops.alerts.evidence import gather_evidence
 from quant_mlops.alerts.market_conditions import MarketReader
@@ -57,28 +58,37 @@ class AlertWriter:
     diagnostics: Diagnostics | None
     evaluation_lag: timedelta
 
-    def alerts(self, episodes: Sequence[Episode], history: MonitoredHistory) -> list[NewAlert]:
-        """Return an alert for each episode, with evidence where none is stored yet."""
-        known = self._known_keys()
-        keys = [self._key(episode, history) for episode in episodes]
-        new = [episode for episode, key in zip(episodes, keys, strict=True) if key not in known]
-        evidence = self._evidence(new, history)
-        return [
-            self._alert(key, episode, history, evidence.get(key, {}))
-            for key, episode in zip(keys, episodes, strict=True)
+    def alerts(
+        self,
+        episodes: Sequence[Episode],
+        history: MonitoredHistory,
+        *,
+        begins: Mapping[str, date],
+    ) -> list[NewAlert]:
+        """Return an alert for each episode, with evidence where it goes on with none stored yet.
+
+        Parameters
+        ----------
+        begins : mapping of str to date
+            See `continue_stored`.
+        """
+        alerts = [self._alert(episode, history) for episode in episodes]
+        stored = stored_episodes(self.database, self.strategy_id)
+        known = {each.dedupe_key for each in stored}
+        new = [
+            i
+            for i, alert in enumerate(continue_stored(alerts, stored, begins=begins))
+            if alert.dedupe_key not in known
         ]
-
-    def _key(self, episode: Episode, history: MonitoredHistory) -> str:
-        return f"{self.strategy_id}/{episode.rule.name}/{history.sessions[episode.opened]}"
-
-    def _known_keys(self) -> set[str]:
-        statement = "SELECT dedupe_key FROM alerts WHERE strategy_id = %s"
-        return {key for (key,) in self.database.fetch_all(statement, [self.strategy_id])}
+        evidence = self._evidence([episodes[i] for i in new], history)
+        for i, found in zip(new, evidence, strict=True):
+            alerts[i] = replace(alerts[i], evidence=found)
+        return alerts
 
     def _evidence(
         self, episodes: Sequence[Episode], history: MonitoredHistory
-    ) -> dict[str, dict[str, Any]]:
-        """Return the evidence of episodes by key; what is checked is checked for all at once."""
+    ) -> list[dict[str, Any]]:
+        """Return the evidence of each episode; what is checked is checked for all at once."""
         day: list[date] = history.sessions.tolist()
         diagnosed: list[dict[str, Any]] = [{} for _ in episodes]
         if self.diagnostics is not None:
@@ -90,12 +100,12 @@ class AlertWriter:
                 evaluation_lag=self.evaluation_lag,
             )
         market = MarketReader(self.database, self.calendar)
-        found = {}
+        found = []
         for episode, checks in zip(episodes, diagnosed, strict=True):
             evidence = self._founded_on(episode, history, market)
             if checks:
                 evidence["diagnostics"] = checks
-            found[self._key(episode, history)] = evidence
+            found.append(evidence)
         return found
 
     def _founded_on(
@@ -129,12 +139,10 @@ class AlertWriter:
             evidence |= _mode_evidence(rule)
         return evidence
 
-    def _alert(
-        self, key: str, episode: Episode, history: MonitoredHistory, evidence: dict[str, Any]
-    ) -> NewAlert:
+    def _alert(self, episode: Episode, history: MonitoredHistory) -> NewAlert:
         rule, day = episode.rule, history.sessions.tolist()
         return NewAlert(
-            dedupe_key=key,
+            dedupe_key=f"{self.strategy_id}/{rule.name}/{day[episode.opened]}",
             strategy_id=self.strategy_id,
             rule=rule.name,
             severity=rule.severity,
@@ -143,7 +151,6 @@ class AlertWriter:
             opened_session=day[episode.opened],
             last_session=day[episode.last],
             closed_session=None if episode.closed is None else day[episode.closed],
-            evidence=evidence,
             model_id=history.model_ids[episode.opened],
         )
 

@@ -95,7 +95,10 @@ class Alert:
 
 
 def record_alerts(
-    connection: psycopg.Connection[TupleRow], alerts: Sequence[NewAlert]
+    connection: psycopg.Connection[TupleRow],
+    alerts: Sequence[NewAlert],
+    *,
+    judged_until: date | None = None,
 ) -> list[Alert]:
     """Store the alerts that are new and bring the episodes of the others up to date.
 
@@ -112,6 +115,8 @@ def record_alerts(
         The strategies named stay locked against other recorders until that transaction ends.
     alerts : sequence of NewAlert
         In the order in which they are to be numbered.
+    judged_until : date, optional
+        Newest session that the evaluation saw; by default each alert's own newest one.
 
     Returns
     -------
@@ -128,6 +133,7 @@ def record_alerts(
                 "rules": _rules_beside(alert.rule),
                 "milder": list(SEVERITIES[: SEVERITIES.index(alert.severity)]),
                 "unacknowledged": UNACKNOWLEDGED,
+                "judged_until": judged_until,
             }
             inserted = cursor.execute(query("insert_alert"), row).fetchone()
             if inserted is not None:

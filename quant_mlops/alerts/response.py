@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from quant_mlops.alerts.continuity import close_superseded, continue_stored, stored_episodes
 from quant_mlops.alerts.diagnostics import Diagnostics
-from quant_mlops.alerts.episode_alerts import AlertWriter, episodes_of
+from quant_mlops.alerts.episode_alerts import NO_DATA, AlertWriter, episodes_of
 from quant_mlops.alerts.monitored_history import read_history
 from quant_mlops.alerts.onset import UNCORRELATED, OnsetSettings
 from quant_mlops.alerts.outbox import Alert, record_alerts
@@ -48,7 +49,9 @@ def respond(
     """Bring the alerts of a strategy up to the session `last` and act on those that are new.
 
     The episodes are found anew in the stored metrics, so that a run after a crash, or a second
-    run, opens nothing twice. An alert and what it does are stored in one transaction.
+    run, opens nothing twice. An alert and what it does are stored in one transaction. Sessions may
+    be judged in any order: an episode that one filled in later lengthens or joins goes on as the
+    alert that was stored of it.
 
     Rules that differ from those in force, be it in mode or in a threshold, open alerts from the
     first session on that the others were not applied to. Then the open alerts of the others end,
@@ -99,15 +102,21 @@ def respond(
         last=last,
     )
     writer = AlertWriter(database, calendar, strategy_id, onset, diagnostics, evaluation_lag)
+    begins = {each.rule.name: each.first_session for each in planned if not each.from_the_start}
     # Evidence is read before the transaction, so that no connection is held while another is
     # asked for; whether an alert is new is decided inside.
-    offered = writer.alerts(episodes_of(history, planned), history)
-    begins = {each.rule.name: each.first_session for each in planned}
+    offered = writer.alerts(episodes_of(history, planned), history, begins=begins)
     opened = 0
     with database.transaction() as connection:
         connection.execute(query("lock_alerts"), {"strategy_id": strategy_id})
         replaced = put_in_force(connection, planned, strategy_id=strategy_id, last=last)
-        stored = record_alerts(connection, offered)
+        known = stored_episodes(connection, strategy_id)
+        offered = continue_stored(offered, known, begins=begins)
+        stored = record_alerts(connection, offered, judged_until=last)
+        close_superseded(
+            connection, offered, strategy_id=strategy_id, begins=begins, last=last,
+            rules={NO_DATA.name, *(each.rule.name for each in planned)},
+        )  # fmt: skip
         for alert in stored:
             if alert.rule in replaced and alert.opened_session == begins[alert.rule]:
                 # It goes on where the alert that it takes over from has acted already.

@@ -22,6 +22,7 @@ from quant_mlops.drift.rules import AlertConfig
 from quant_mlops.market.calendar import TradingCalendar
 
 LAG = timedelta(hours=4)
+STRATEGY = "mo'mentum"
 HEALTHY = {"ic": 0.05, "psi": 0.02, "sharpe_5d": 1.5}
 COLUMNS = (
     "evaluation_time", "model_id", "ic_session", "ic_names", "ic", "ic_5d_avg", "ic_20d_mean",
@@ -142,11 +143,13 @@ def days(calendar: TradingCalendar) -> list[date]:
 def judge(database: Database, calendar: TradingCalendar, days: list[date]) -> Callable[..., None]:
     """Give a function that stores metrics of sessions from a position on, healthy by default."""
 
-    def judge(start: int, count: int, *, no_data: bool = False, **metrics: Any) -> None:
+    def judge(
+        start: int, count: int, *, no_data: bool = False, strategy: str = STRATEGY, **metrics: Any
+    ) -> None:
         rows = [
             dict.fromkeys(COLUMNS)
             | {"evaluation_time": calendar.close_time(day) + LAG}
-            | {"date": day, "strategy_id": "mo'mentum", "no_data": no_data}
+            | {"date": day, "strategy_id": strategy, "no_data": no_data}
             | {"ic_by_horizon": Jsonb([])}
             | HEALTHY
             | metrics
@@ -160,11 +163,17 @@ def judge(database: Database, calendar: TradingCalendar, days: list[date]) -> Ca
 
 @pytest.fixture
 def act(database: Database, calendar: TradingCalendar, days: list[date]) -> Callable[..., Response]:
-    def act(last: int, *, cooldown: int = 20, config: AlertConfig | None = None) -> Response:
+    def act(
+        last: int,
+        *,
+        cooldown: int = 20,
+        config: AlertConfig | None = None,
+        strategy: str = STRATEGY,
+    ) -> Response:
         return respond(
             database,
             calendar,
-            strategy_id="mo'mentum",
+            strategy_id=strategy,
             config=config or AlertConfig(),
             last=days[last],
             evaluation_lag=LAG,

@@ -96,10 +96,10 @@ def test_every_alert_arrives_and_is_marked_once_whatever_goes_down(
         # The rule is evaluated again, as after any crash.
         assert evaluate() == 0
         now = NOON
-        for behaviour in ("broken", "silent"):
+        for behaviour, tried in (("broken", 3), ("silent", 1)):
             webhook.behaviour = behaviour
             report = deliver_pending(database, [channel, LogChannel()], now=now)
-            assert (report.failed, report.waiting) == (3, 0)
+            assert (report.failed, report.waiting) == (tried, 3 - tried)
             now += HOUR
         assert database.fetch_all(MARKED) == [(1, 0), (2, 0), (3, 0)]
 
@@ -125,5 +125,7 @@ def test_every_alert_arrives_and_is_marked_once_whatever_goes_down(
         for field in body["attachments"][0]["fields"]
         if field["title"] == "alert"
     ]
-    assert numbers == [1, 1, 2, 3]
+    assert sorted(set(numbers)) == [1, 2, 3]
+    assert numbers[0] == numbers[1]
+    assert len(numbers) == 4
     assert "SECRET" not in caplog.text

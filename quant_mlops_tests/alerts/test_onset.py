@@ -121,8 +121,8 @@ def test_a_later_session_does_not_change_what_an_alert_said(
     days = judged(ic=ic)
     early = raised(days[BREAK + 15])["ic_severe"].evidence["onset"]
     assert raised(days[-1]).get("ic_severe") is None
-    # Under another key the alert counts as new once more.
-    database.execute("UPDATE alerts SET dedupe_key = dedupe_key || ' before'")
+    # Filed under another strategy, the alert counts as new once more.
+    database.execute("UPDATE alerts SET strategy_id = 'other', dedupe_key = 'other' || alert_id")
     assert raised(days[-1])["ic_severe"].evidence["onset"] == early
 
 
