@@ -15,6 +15,7 @@ from quant_mlops.alerts.states import PAUSED, StrategyState, current_state
 from quant_mlops.daily_report import DailyReport, ModelStatus
 from quant_mlops.database.queries import query
 from quant_mlops.drift.feature_drift import write_feature_drift
+from quant_mlops.drift.missing_data import describe_missing
 from quant_mlops.drift.monitor import DriftMetrics, DriftMonitor
 from quant_mlops.drift.rules import Rule
 from quant_mlops.errors import MonitoringError, QuantMlopsError
@@ -235,7 +236,7 @@ def _problems(
     elif model.reproduced is False:
         problems.append(f"{model.label} was not reproduced identically")
     if metrics.no_data:
-        problems.append("prices, predictions, returns or feature drift of the session are missing")
+        problems.append(describe_missing(metrics.missing, metrics.date))
     for feature in health:
         if feature.newest_event is None:
             problems.append(f"no value of {feature.feature_name} is known")

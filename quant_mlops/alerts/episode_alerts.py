@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from quant_mlops.alerts.continuity import continue_stored, stored_episodes
 from quant_mlops.alerts.diagnostics import Diagnostics, Opening, diagnose
-from quant_mlops.alerts.evidence import gather_evidence
+from quant_mlops.alerts.evidence import gather_evidence, missing_data_evidence
 from quant_mlops.alerts.market_conditions import MarketReader
 from quant_mlops.alerts.monitored_history import MonitoredHistory
 from quant_mlops.alerts.onset import OnsetSettings, onset_evidence
@@ -20,11 +20,12 @@ from quant_mlops.alerts.outbox import NewAlert
 from quant_mlops.alerts.rules_in_force import RuleInForce
 from quant_mlops.database import Database
 from quant_mlops.drift.episodes import Episode, find_episodes
+from quant_mlops.drift.missing_data import MissingData, describe_missing
 from quant_mlops.drift.rules import Rule
 from quant_mlops.drift.watching import watch
 from quant_mlops.market.calendar import TradingCalendar
 
-NO_DATA = Rule("no_data", "ic", "above", 0.5, 1, "warning", "check_data", clear_after=1)
+NO_DATA = MissingData()
 
 
 def episodes_of(history: MonitoredHistory, rules: Sequence[RuleInForce]) -> list[Episode]:
@@ -113,6 +114,15 @@ class AlertWriter:
     ) -> dict[str, Any]:
         rule, until = episode.rule, episode.opened + 1
         day: list[date] = history.sessions.tolist()
+        as_of = self.calendar.close_time(day[episode.opened]) + self.evaluation_lag
+        if isinstance(rule, MissingData):
+            return missing_data_evidence(
+                self.database,
+                strategy_id=self.strategy_id,
+                session=day[episode.opened],
+                missing=history.missing[episode.opened],
+                as_of=as_of,
+            )
         values = watched_values(history, rule)
         evidence = gather_evidence(
             self.database,
@@ -123,18 +133,17 @@ class AlertWriter:
             values=values[episode.began : until].tolist(),
             without_value=[day[i] for i in episode.without_value],
             model_id=history.model_at(episode.opened),
-            as_of=self.calendar.close_time(day[episode.opened]) + self.evaluation_lag,
+            as_of=as_of,
         )
-        if rule is not NO_DATA:
-            evidence |= onset_evidence(
-                self.database,
-                strategy_id=self.strategy_id,
-                rule=rule,
-                sessions=history.sessions[:until],
-                values=values[:until],
-                model_ids=history.model_ids[:until],
-                settings=self.onset,
-            )
+        evidence |= onset_evidence(
+            self.database,
+            strategy_id=self.strategy_id,
+            rule=rule,
+            sessions=history.sessions[:until],
+            values=values[:until],
+            model_ids=history.model_ids[:until],
+            settings=self.onset,
+        )
         if rule.mode != "as_written":
             evidence |= _mode_evidence(rule)
         return evidence
@@ -147,7 +156,7 @@ class AlertWriter:
             rule=rule.name,
             severity=rule.severity,
             action=rule.action,
-            message=_message(rule, history, episode),
+            message=_message(history, episode),
             opened_session=day[episode.opened],
             last_session=day[episode.last],
             closed_session=None if episode.closed is None else day[episode.closed],
@@ -157,8 +166,6 @@ class AlertWriter:
 
 def watched_values(history: MonitoredHistory, rule: Rule) -> npt.NDArray[np.float64]:
     """Return what a rule judges, by session."""
-    if rule is NO_DATA:
-        return history.no_data
     return watch(rule, history.metrics, restarts=history.restarts)[0]
 
 
@@ -172,9 +179,9 @@ def _mode_evidence(rule: Rule) -> dict[str, Any]:
     return found
 
 
-def _message(rule: Rule, history: MonitoredHistory, episode: Episode) -> str:
-    session = history.sessions[episode.opened]
-    if rule is NO_DATA:
-        return f"prices, predictions, returns or metrics that {session} should have are missing"
+def _message(history: MonitoredHistory, episode: Episode) -> str:
+    rule, session = episode.rule, history.sessions[episode.opened]
+    if isinstance(rule, MissingData):
+        return describe_missing(history.missing[episode.opened], session)
     value = watched_values(history, rule)[episode.opened]
     return f"{rule.describe()}, {value:.4g} on {session}"

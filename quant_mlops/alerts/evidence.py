@@ -72,6 +72,33 @@ def gather_evidence(
     return evidence
 
 
+def missing_data_evidence(
+    database: Database,
+    *,
+    strategy_id: str,
+    session: date,
+    missing: Sequence[str],
+    as_of: datetime,
+) -> dict[str, Any]:
+    """Return the evidence of an alert about missing data: what, and how far there are any.
+
+    Parameters
+    ----------
+    missing : sequence of str
+        What the session lacks.
+    as_of : datetime
+        When the session was judged: data that came later were missing.
+    """
+    parameters = {"strategy_id": strategy_id, "session": session, "as_of": as_of}
+    prices, predictions, features = database.fetch_all(query("select_newest_data"), parameters)[0]
+    return {
+        "missing": list(missing),
+        "newest_session": {
+            "prices": prices, "predictions": predictions, "feature_drift": features,
+        },
+    }  # fmt: skip
+
+
 def _features(database: Database, strategy_id: str, session: date) -> list[dict[str, Any]]:
     """Return the features that moved most, with their PSI before and its no-drift bound."""
     rows = database.fetch_all(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.drift.missing_data import SOMETHING, VERDICT
 from quant_mlops.market.calendar import TradingCalendar
 
 METRICS = (
@@ -28,16 +29,21 @@ class MonitoredHistory:
     metrics : dict of str to ndarray, shape (S,)
         By column of `drift_metrics`; NaN where there is no value. With them `psi_no_drift_95`,
         the mean over the features, and `psi_rows`, the fewest rows of a feature.
-    no_data : ndarray of float64, shape (S,)
-        1 where data that should have been there were not, else 0; a session that was never
-        judged counts as 1.
+    missing : list of tuple of str
+        What each session should have had and did not, in words; of a session that was never
+        judged, the verdict.
     model_ids : list of UUID or None
     """
 
     sessions: npt.NDArray[np.datetime64]
     metrics: dict[str, npt.NDArray[np.float64]]
-    no_data: npt.NDArray[np.float64]
+    missing: list[tuple[str, ...]]
     model_ids: list[UUID | None]
+
+    @property
+    def no_data(self) -> npt.NDArray[np.float64]:
+        """How many things are missing, by session, shape (S,)."""
+        return np.array([len(names) for names in self.missing], dtype=np.float64)
 
     @property
     def restarts(self) -> list[int]:
@@ -71,11 +77,11 @@ def read_history(
     place = {session.item(): i for i, session in enumerate(sessions)}
     noise = ("psi_no_drift_95", "psi_rows")
     metrics = {name: np.full(len(sessions), np.nan) for name in (*METRICS, *noise)}
-    no_data = np.ones(len(sessions))
+    missing: list[tuple[str, ...]] = [(VERDICT,)] * len(sessions)
     models: list[UUID | None] = [None] * len(sessions)
-    for day, model_id, missing, *values in rows:
+    for day, model_id, no_data, names, *values in rows:
         at = place[day]
-        models[at], no_data[at] = model_id, float(missing)
+        models[at], missing[at] = model_id, tuple(names) or (SOMETHING,) * no_data
         for name, value in zip(METRICS, values, strict=True):
             metrics[name][at] = np.nan if value is None else value
     for day, *values in database.fetch_all(
@@ -83,4 +89,4 @@ def read_history(
     ):
         for name, value in zip(noise, values, strict=True):
             metrics[name][place[day]] = np.nan if value is None else value
-    return MonitoredHistory(sessions, metrics, no_data, models)
+    return MonitoredHistory(sessions, metrics, missing, models)

@@ -40,10 +40,12 @@ class DriftMetrics:
     probabilistic_sharpe_60d : float
         Probability that the true Sharpe ratio behind the last 60 sessions is above zero.
     ic_alert, psi_alert, sharpe_alert : str or None
-        How far each is beyond its thresholds: warning or critical.
+        Severity of the gravest rule whose threshold each is beyond; see `AlertConfig.level`.
     no_data : bool
         Prices, predictions or feature drift of the session are missing though a model was live,
         or an IC or a return that an earlier prediction should have led to cannot be computed.
+    missing : tuple of str
+        Which of them, in words.
     """
 
     date: date
@@ -72,10 +74,13 @@ class DriftMetrics:
     psi_alert: str | None
     sharpe_alert: str | None
     no_data: bool
+    missing: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """Return it by column of `drift_metrics`: what cannot be computed is None."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        row = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        ics = Jsonb([ic.to_json() for ic in self.ic_by_horizon])
+        return row | {"ic_by_horizon": ics, "missing": list(self.missing)}
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,4 @@ class MetricsWritten:
 
 def _plain(value: Any) -> Any:
     """Return a value as the table holds it: what cannot be computed is NULL."""
-    if isinstance(value, tuple):
-        return Jsonb([ic.to_json() for ic in value])
     return None if isinstance(value, float) and not np.isfinite(value) else value

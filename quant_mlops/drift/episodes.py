@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from quant_mlops.drift.missing_data import MissingData
 from quant_mlops.drift.rules import Rule
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Condition = Rule | MissingData
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Episode:
 
     Attributes
     ----------
-    rule : Rule
+    rule : Rule or MissingData
     began : int
         First session of the condition.
     opened : int
@@ -32,7 +34,7 @@ class Episode:
         Sessions between beginning and opening that had no value: neither counted nor reset.
     """
 
-    rule: Rule
+    rule: Condition
     began: int
     opened: int
     last: int
@@ -41,13 +43,13 @@ class Episode:
 
 
 def find_episodes(
-    rule: Rule, values: Floats, cleared: Flags | None = None, *, opens_from: int = 0
+    rule: Condition, values: Floats, cleared: Flags | None = None, *, opens_from: int = 0
 ) -> list[Episode]:
     """Find the episodes of a rule in a metric by session.
 
     Parameters
     ----------
-    rule : Rule
+    rule : Rule or MissingData
     values : ndarray of float64, shape (S,)
         One value for each consecutive session, NaN where there is none.
     cleared : ndarray of bool, shape (S,), optional

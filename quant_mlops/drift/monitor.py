@@ -12,10 +12,8 @@ from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.drift.drift_metrics import DriftMetrics, MetricsWritten
 from quant_mlops.drift.horizon_ics import ROLLING, horizon_ics, rolling_mean
+from quant_mlops.drift.missing_data import missing_data
 from quant_mlops.drift.observations import (
-    HorizonOutcomes,
-    Outcomes,
-    live_at_open,
     read_outcomes,
     read_returns,
     read_stability,
@@ -144,7 +142,16 @@ class DriftMonitor:
         stability = read_stability(self.database, self.strategy_id, sessions)
         signals = read_prediction_psi(self.database, self.strategy_id, sessions)
         drifts = [stability.get(session) for session in sessions.tolist()]
-        no_data = self._missing(sessions, [d is not None for d in drifts], outcomes, primary, net)
+        missing = missing_data(
+            self.database,
+            self.calendar,
+            sessions,
+            strategy_id=self.strategy_id,
+            horizon=self.horizon,
+            outcomes=outcomes,
+            measured=np.array([drift is not None for drift in drifts]),
+            net=net,
+        )
         metrics = []
         for i, session in enumerate(sessions):
             at = start + i
@@ -187,7 +194,8 @@ class DriftMonitor:
                     ic_alert=self._level("ic", values),
                     psi_alert=self._level("psi", values),
                     sharpe_alert=self._level("sharpe_5d", values),
-                    no_data=bool(no_data[i]),
+                    no_data=bool(missing[i]),
+                    missing=missing[i],
                 )
             )
         return metrics
@@ -213,29 +221,6 @@ class DriftMonitor:
         metrics = self.calculate_metrics(date)
         self.save_metrics(metrics)
         return metrics
-
-    def _missing(
-        self,
-        sessions: Sessions,
-        measured: list[bool],
-        outcomes: Outcomes,
-        primary: HorizonOutcomes,
-        net: Floats,
-    ) -> npt.NDArray[np.bool_]:
-        """Tell for each session whether something is missing that a live model makes expected."""
-        count, reach = len(sessions), self.horizon
-        known = self.calendar.sessions(
-            self.calendar.offset(sessions[0].item(), -reach), sessions[-1].item()
-        )
-        live = live_at_open(self.database, self.calendar, self.strategy_id, known)
-        today, before, decided = live[reach:], live[reach - 1 : -1], live[:count]
-        there = np.array(measured) & outcomes.priced[-count:] & outcomes.predicted[-count:]
-        return np.asarray(
-            (today & ~there)
-            | (before & np.isnan(net[-count:]))
-            | (decided & np.isnan(primary.ic[-count:])),
-            dtype=np.bool_,
-        )
 
     def _level(self, metric: Metric, values: dict[str, float]) -> str | None:
         return self.config.level(metric, values[metric])

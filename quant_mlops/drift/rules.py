@@ -7,6 +7,7 @@ from datetime import date
 from typing import Literal
 
 Severity = Literal["warning", "severe", "critical"]
+GRAVEST_FIRST: tuple[Severity, ...] = ("critical", "severe", "warning")
 Metric = Literal["ic", "psi", "sharpe_5d"]
 Comparison = Literal["below", "above"]
 Mode = Literal["as_written", "gated", "calibrated"]
@@ -210,14 +211,13 @@ class AlertConfig:
                  "reduce_and_prepare_retrain", self.clear_after),
         )  # fmt: skip
 
-    def level(self, metric: Metric, value: float) -> str | None:
-        """Return how far a value is out: warning, critical, or None if it is not or is NaN."""
-        bounds = {
-            "ic": (self.ic_warning, self.ic_critical, -1),
-            "psi": (self.psi_warning, self.psi_critical, 1),
-            "sharpe_5d": (self.sharpe_warning, self.sharpe_critical, -1),
+    def level(self, metric: Metric, value: float) -> Severity | None:
+        """Return the gravest severity of the rules whose threshold a value is beyond, if any.
+
+        How many sessions a rule asks for is not looked at: one value has a level, and an episode
+        opens once the level has lasted.
+        """
+        met = {
+            rule.severity for rule in self._matrix() if rule.metric == metric and rule.met(value)
         }
-        warning, critical, sign = bounds[metric]
-        if sign * value > sign * critical:
-            return "critical"
-        return "warning" if sign * value > sign * warning else None
+        return next((severity for severity in GRAVEST_FIRST if severity in met), None)

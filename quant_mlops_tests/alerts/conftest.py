@@ -150,7 +150,7 @@ def judge(database: Database, calendar: TradingCalendar, days: list[date]) -> Ca
             dict.fromkeys(COLUMNS)
             | {"evaluation_time": calendar.close_time(day) + LAG}
             | {"date": day, "strategy_id": strategy, "no_data": no_data}
-            | {"ic_by_horizon": Jsonb([])}
+            | {"ic_by_horizon": Jsonb([]), "missing": ["predictions"] if no_data else []}
             | HEALTHY
             | metrics
             for day in days[start : start + count]

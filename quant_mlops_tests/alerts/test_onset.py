@@ -56,7 +56,7 @@ def judged(database: Database, calendar: TradingCalendar) -> Judged:
             rows.append(
                 dict.fromkeys(ABSENT)
                 | {"evaluation_time": calendar.close_time(day) + LAG}
-                | {"date": day, "strategy_id": "momentum", "no_data": False}
+                | {"date": day, "strategy_id": "momentum", "no_data": False, "missing": []}
                 | {"ic_by_horizon": Jsonb([])}
                 | healthy
                 | given

@@ -182,7 +182,21 @@ def test_missing_data_alert_by_themselves_and_raise_nothing_else(
     judge(0, 5, ic=0.015)  # the fifth would open an alert
     database.execute("DELETE FROM drift_metrics WHERE date = %s", [days[4]])
     judge(4, 1, ic=None, no_data=True)
-    assert opened(act(4)) == [("no_data", days[4])]
+    database.execute(
+        "INSERT INTO predictions "
+        "(strategy_id, entity_key, event_time, session, model_id, signal, feature_digest) "
+        "VALUES ('mo''mentum', 'ACME', %s, %s, %s, 1, '')",
+        [days[3], days[3], UUID(int=1)],
+    )
+    response = act(4)
+    assert opened(response) == [("no_data", days[4])]
+    assert response.alerts[0].message == f"predictions of {days[4]} are missing"
+    assert response.alerts[0].evidence == {
+        "missing": ["predictions"],
+        "newest_session": {
+            "prices": None, "predictions": days[3].isoformat(), "feature_drift": None,
+        },
+    }  # fmt: skip
     judge(5, 1, ic=0.015)
     response = act(5)
     assert opened(response) == [("ic_low", days[5])]
@@ -196,7 +210,9 @@ def test_a_session_that_was_never_judged_is_missing(
 ) -> None:
     judge(0, 3)
     judge(5, 3)
-    assert opened(act(7)) == [("no_data", days[3])]
+    response = act(7)
+    assert opened(response) == [("no_data", days[3])]
+    assert response.alerts[0].message == f"the verdict of {days[3]} is missing"
     assert act(9).alerts[0].opened_session == days[8]
 
 

@@ -169,7 +169,14 @@ def test_a_gap_in_the_data_is_reported_where_it_shows(make_desk: MakeDesk, what:
     desk = make_desk()
     getattr(desk, what)[20:22] = np.nan
     desk.store_all(0, 60)
-    missing = {i for i, m in enumerate(judged(desk, 0, 59)) if m.no_data}
+    metrics = judged(desk, 0, 59)
+    missing = {i for i, m in enumerate(metrics) if m.no_data}
+    assert metrics[20].missing == {
+        "closes": ("prices", "the IC"),
+        "signals": ("predictions",),
+        "psi": ("feature drift",),
+        "net": ("the return",),
+    }[what]  # fmt: skip
     labels = {20 + HORIZON, 21 + HORIZON}
     assert (
         missing - {1, 2, 3}
@@ -206,7 +213,7 @@ def test_levels_follow_the_metrics(make_desk: MakeDesk) -> None:
         assert m.psi_alert == config.level("psi", m.psi)
         assert m.sharpe_alert == config.level("sharpe_5d", m.sharpe_5d)
         seen |= {m.ic_alert, m.psi_alert, m.sharpe_alert}
-    assert seen == {None, "warning", "critical"}
+    assert seen == {None, "warning", "severe", "critical"}
 
 
 def test_each_horizon_has_the_ic_of_the_newest_label_that_is_known(make_desk: MakeDesk) -> None:

@@ -44,12 +44,14 @@ def test_a_value_on_the_threshold_and_a_missing_one_meet_nothing(rule: object) -
 @pytest.mark.parametrize(
     ("metric", "values"),
     [
-        ("ic", {0.05: None, 0.02: None, 0.019: "warning", 0.01: "warning", 0.009: "critical"}),
-        ("psi", {0.0: None, 0.10: None, 0.11: "warning", 0.25: "warning", 0.26: "critical"}),
-        ("sharpe_5d", {1.0: None, 0.5: None, 0.4: "warning", 0.0: "warning", -0.1: "critical"}),
+        ("ic", {0.02: None, 0.019: "warning", 0.01: "warning", 0.009: "severe", -0.1: "critical"}),
+        ("psi", {0.0: None, 0.10: None, 0.11: "warning", 0.25: "warning", 0.26: "severe"}),
+        ("sharpe_5d", {1.0: None, 0.5: None, 0.4: "warning", 0.0: "warning", -0.1: "severe"}),
     ],
 )
-def test_a_level_is_how_far_a_value_is_out(metric: Metric, values: dict[float, str | None]) -> None:
+def test_a_level_is_the_gravest_severity_a_value_asks_for(
+    metric: Metric, values: dict[float, str | None]
+) -> None:
     config = AlertConfig()
     assert {value: config.level(metric, value) for value in values} == values
     assert config.level(metric, math.nan) is None
