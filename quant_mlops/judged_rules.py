@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +16,8 @@ from quant_mlops.errors import MonitoringError, RegistryError, TrainingError
 from quant_mlops.healthy_history import read_healthy_history
 from quant_mlops.strategy_context import StrategyContext
 
+# A calibrated rate is told to differ from the one stated beyond so many standard errors.
+ERRORS_APART = 3.0
 LAW = "normal ICs of mean 0.05 and deviation 0.10, and a Sharpe ratio of 2"
 
 
@@ -34,6 +37,7 @@ class JudgedRule:
     false_alarms_se: float
     delay_sessions: float
     detected: float
+    in_alarm: float
     calibration: Calibration | None
 
 
@@ -48,7 +52,7 @@ class JudgedRules:
     source : str
         What was simulated from.
     notes : tuple of str
-        Why a mode is not there, or says nothing.
+        Why a mode is not there, and which calibrated rules fire at another rate than stated.
     """
 
     mode_in_force: Mode
@@ -109,9 +113,44 @@ def judge_rules(
     by_mode = [rules for rules in (written, gated, calibrated) if rules]
     ordered = [rule for same in zip(*by_mode, strict=True) for rule in same]
     rates = [error_rate(rule, simulated) for rule in progress(ordered)]
+    notes += [note for rate in rates for note in missed_rate(rate, paths=paths)]
     since = mode_in_force_since(context.database, strategy.name, config.mode)
     judged = tuple(_judged(rate) for rate in rates)
     return JudgedRules(config.mode, since, described, paths, seed, judged, tuple(notes))
+
+
+def missed_rate(rate: ErrorRate, *, paths: int) -> list[str]:
+    """Say so where a calibrated rule fires at another rate than stated, beyond simulation error.
+
+    Parameters
+    ----------
+    rate : ErrorRate
+    paths : int
+        On which it was counted.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none for a rule that keeps its rate or has no stated one.
+    """
+    rule, calibration = rate.rule, rate.rule.calibration
+    if calibration is None:
+        return []
+    stated, found = calibration.false_alarms_a_year, rate.false_alarms_a_year
+    # The limit was found on paths of its own, with an error of the same kind.
+    error = rate.false_alarms_se * math.sqrt(1 + paths / calibration.paths)
+    if abs(found - stated) <= ERRORS_APART * error:
+        return []
+    if calibration.beyond is not None:
+        reason = f"its limit was moved beyond that of {calibration.beyond}"
+    elif found < stated:
+        reason = "its history has too few values for a limit nearer to it"
+    else:
+        reason = "other healthy years are not like those that the limit was found on"
+    return [
+        f"{rule.name}, calibrated, has {found:.2f} false alarms a year where {stated:g} are "
+        f"stated: {reason}"
+    ]
 
 
 def _judged(rate: ErrorRate) -> JudgedRule:
@@ -129,5 +168,6 @@ def _judged(rate: ErrorRate) -> JudgedRule:
         false_alarms_se=rate.false_alarms_se,
         delay_sessions=rate.delay_sessions,
         detected=rate.detected,
+        in_alarm=rate.in_alarm,
         calibration=rule.calibration,
     )

@@ -81,7 +81,9 @@ def rules(paths: int, seed: int, strategy_name: str | None, as_json: bool) -> No
 
     They are simulated from what the first live model did on its test split, or from a stated law
     where no model was ever live: an IC of mean 0.05 and deviation 0.10, a Sharpe ratio of 2. A
-    break takes the true IC and Sharpe ratio to 0, and the PSI up to 0.5.
+    break takes the true IC and Sharpe ratio to 0, and adds to the PSI as it grows through the
+    window, by 0.5 once all of it is broken. A rule that is always in alarm opens next to no
+    episode: the share of healthy sessions in alarm tells it from one that keeps quiet.
     """
     with open_strategy(strategy_name) as work:
         judged = judge_rules(work, paths=paths, seed=seed, progress=_progress)
@@ -103,9 +105,13 @@ def _show_rules(judged: JudgedRules) -> None:
         title=f"mode in force: {judged.mode_in_force}, {begins}",
     )
     print_table(
-        ("rule", "mode", "condition", "alarms/year", "delay"),
-        [(r.rule, r.mode, r.condition, _alarms(r), _delay(r)) for r in judged.rates],
-        title=f"false alarms a year and sessions of delay, simulated from {judged.source}",
+        ("rule, mode", "condition", "alarms/year", "in alarm", "delay"),
+        [
+            (f"{r.rule}\n{r.mode}", r.condition, _alarms(r), _share(r), _delay(r))
+            for r in judged.rates
+        ],
+        title=f"false alarms a year, share of healthy sessions in alarm and sessions of delay, "
+        f"simulated from {judged.source}",
     )
     for note in judged.notes:
         say(f"note: {note}")
@@ -115,6 +121,10 @@ def _alarms(rate: JudgedRule) -> str:
     if math.isnan(rate.false_alarms_a_year):
         return "undefined"
     return f"{rate.false_alarms_a_year:.2f} ±{rate.false_alarms_se:.2f}"
+
+
+def _share(rate: JudgedRule) -> str:
+    return "-" if math.isnan(rate.in_alarm) else f"{rate.in_alarm:.0%}"
 
 
 def _delay(rate: JudgedRule) -> str:

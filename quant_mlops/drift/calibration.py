@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from quant_mlops.drift.error_rates import WARM_UP, count_openings, healthy_years
+from quant_mlops.drift.error_rates import WARM_UP, count_alarms, healthy_years
 from quant_mlops.drift.rules import Calibration, Rule, Severity
 from quant_mlops.drift.simulation import HealthyHistory
 from quant_mlops.drift.watching import watch
@@ -19,8 +19,9 @@ Floats = npt.NDArray[np.float64]
 
 FEWEST_VALUES = 20
 PATHS = 500
-# The limit is found to a four-thousandth of the range it is looked for in.
-ROUNDS, STEPS = 3, 16
+# The limit is found to one in 130,000 of the values it is looked for among: by rank, as the Sharpe
+# ratio of five sessions has tails so long that steps of equal length would miss the limit.
+ROUNDS, STEPS = 4, 16
 # Fewest standard deviations between the healthy mean IC and the one that a CUSUM is tuned to: a
 # mean near the threshold as written, or below it, leaves next to nothing to detect.
 LEAST_SHIFT = 0.25
@@ -102,7 +103,11 @@ def _told_apart(written: Sequence[Rule], calibrated: Sequence[Rule]) -> tuple[Ru
             sign = 1.0 if rule.comparison == "above" else -1.0
             if alike and rule.calibration and sign * (rule.threshold - milder.threshold) <= 0.0:
                 apart = abs(written[i].threshold - written[k].threshold)
-                found[i] = replace(rule, threshold=milder.threshold + sign * apart)
+                found[i] = replace(
+                    rule,
+                    threshold=milder.threshold + sign * apart,
+                    calibration=replace(rule.calibration, beyond=milder.name),
+                )
     return tuple(found)
 
 
@@ -122,17 +127,24 @@ def find_limit(rule: Rule, values: Floats, false_alarms_a_year: float) -> float:
         Where even the median fires less often, the median is returned.
     """
     judged = values[WARM_UP:]
-    near = float(np.nanmedian(judged))
-    far = float(np.nanmin(judged) if rule.comparison == "below" else np.nanmax(judged))
-    if _rates(rule, values, np.array([near]))[0] <= false_alarms_a_year:
-        return near
+    ordered = np.sort(judged[np.isfinite(judged)])
+    if rule.comparison == "below":
+        ordered = ordered[::-1]
+    near, far = 0.5, 1.0
+    if _rates(rule, values, _at(ordered, np.array([near])))[0] <= false_alarms_a_year:
+        return float(_at(ordered, np.array([near]))[0])
     for _ in range(ROUNDS):
         # Nothing lies beyond the last, so that it never fires.
         grid = np.linspace(near, far, STEPS + 1)
-        few = _rates(rule, values, grid[1:-1]) <= false_alarms_a_year
+        few = _rates(rule, values, _at(ordered, grid[1:-1])) <= false_alarms_a_year
         first = int(np.argmax(few)) + 1 if few.any() else STEPS
         near, far = float(grid[first - 1]), float(grid[first])
-    return far
+    return float(_at(ordered, np.array([far]))[0])
+
+
+def _at(ordered: Floats, shares: Floats) -> Floats:
+    """Return the values that so large a share of the ordered ones comes before."""
+    return np.interp(shares * (len(ordered) - 1), np.arange(len(ordered)), ordered)
 
 
 def _rates(rule: Rule, values: Floats, thresholds: Floats) -> Floats:
@@ -142,7 +154,7 @@ def _rates(rule: Rule, values: Floats, thresholds: Floats) -> Floats:
     met = against < bounds if rule.comparison == "below" else against > bounds
     failed = ~met & ~np.isnan(against)
     shape = (len(values), -1)
-    found = count_openings(rule, met.reshape(shape), failed.reshape(shape))[WARM_UP:]
+    found = count_alarms(rule, met.reshape(shape), failed.reshape(shape)).opened[WARM_UP:]
     a_path = found.sum(axis=0) * SESSIONS_PER_YEAR / len(found)
     return np.asarray(a_path.reshape(len(thresholds), -1).mean(axis=1), dtype=np.float64)
 

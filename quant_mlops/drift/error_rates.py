@@ -39,6 +39,9 @@ class ErrorRate:
         1; infinite where fewer than half are told within `BROKEN_SESSIONS`.
     detected : float
         Share of breaks told within them.
+    in_alarm : float
+        Share of healthy sessions on which an episode is open. A rule that is always in alarm opens
+        next to no episode, and is worth nothing.
     """
 
     rule: Rule
@@ -46,6 +49,15 @@ class ErrorRate:
     false_alarms_se: float
     delay_sessions: float
     detected: float
+    in_alarm: float
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """Where episodes open and where one is open, sessions by paths."""
+
+    opened: Flags
+    is_open: Flags
 
 
 @dataclass(frozen=True)
@@ -90,8 +102,9 @@ def error_rate(rule: Rule, simulated: Simulated) -> ErrorRate:
     """
     values, cleared = watch(rule, simulated.healthy)
     if np.isnan(values).all():
-        return ErrorRate(rule, math.nan, math.nan, math.nan, math.nan)
-    a_year = yearly_openings(rule, values, cleared)
+        return ErrorRate(rule, *[math.nan] * 5)
+    alarms = alarms_of(rule, values, cleared)
+    a_year = _a_year(alarms)
     delays = _delays(rule, *watch(rule, simulated.broken))
     return ErrorRate(
         rule,
@@ -100,17 +113,17 @@ def error_rate(rule: Rule, simulated: Simulated) -> ErrorRate:
         # Of the two middle ones the earlier, which is infinite only where both are.
         float(np.quantile(delays, 0.5, method="lower")),
         float(np.isfinite(delays).mean()),
+        float(alarms.is_open[WARM_UP:].mean()),
     )
 
 
 def yearly_openings(rule: Rule, values: Floats, cleared: Flags | None = None) -> Floats:
     """Return the episodes a year that open in each path after the warm-up, shape (P,)."""
-    counted = openings(rule, values, cleared)[WARM_UP:]
-    return np.asarray(counted.sum(axis=0) * SESSIONS_PER_YEAR / len(counted), dtype=np.float64)
+    return _a_year(alarms_of(rule, values, cleared))
 
 
-def openings(rule: Rule, values: Floats, cleared: Flags | None = None) -> Flags:
-    """Tell on which sessions `find_episodes` would open an episode, for many paths at once.
+def alarms_of(rule: Rule, values: Floats, cleared: Flags | None = None) -> Alarms:
+    """Tell where `find_episodes` would open an episode and have one open, for many paths at once.
 
     Parameters
     ----------
@@ -118,17 +131,12 @@ def openings(rule: Rule, values: Floats, cleared: Flags | None = None) -> Flags:
     values : ndarray of float64, shape (S, P)
         NaN neither counts nor resets.
     cleared : ndarray of bool, shape (S, P), optional
-
-    Returns
-    -------
-    ndarray of bool, shape (S, P)
     """
-    met, failed = _conditions(rule, values, cleared)
-    return count_openings(rule, met, failed)
+    return count_alarms(rule, *_conditions(rule, values, cleared))
 
 
-def count_openings(rule: Rule, met: Flags, failed: Flags) -> Flags:
-    """Tell where episodes open, given where the condition holds and where it fails.
+def count_alarms(rule: Rule, met: Flags, failed: Flags) -> Alarms:
+    """Tell where episodes open and are open, given where the condition holds and where it fails.
 
     Parameters
     ----------
@@ -141,7 +149,7 @@ def count_openings(rule: Rule, met: Flags, failed: Flags) -> Flags:
     run, failing = np.zeros(paths, dtype=np.int32), np.zeros(paths, dtype=np.int32)
     cool_until = np.full(paths, -1, dtype=np.int64)
     is_open = np.zeros(paths, dtype=np.bool_)
-    opened = np.zeros(met.shape, dtype=np.bool_)
+    alarms = Alarms(np.zeros(met.shape, dtype=np.bool_), np.zeros(met.shape, dtype=np.bool_))
     not_failed, not_met = ~failed, ~met
     for at in range(len(met)):
         run += met[at]
@@ -150,7 +158,7 @@ def count_openings(rule: Rule, met: Flags, failed: Flags) -> Flags:
         run *= not_failed[at]
         failing += failed[at]
         failing *= not_met[at]
-        new = opened[at]
+        new = alarms.opened[at]
         np.greater_equal(run, rule.sessions, out=new)
         new &= met[at]
         new &= ~is_open
@@ -160,7 +168,13 @@ def count_openings(rule: Rule, met: Flags, failed: Flags) -> Flags:
             cool_until[closed] = at + rule.cooldown_sessions
         is_open &= failing < rule.clear_after
         is_open |= new
-    return opened
+        alarms.is_open[at] = is_open
+    return alarms
+
+
+def _a_year(alarms: Alarms) -> Floats:
+    counted = alarms.opened[WARM_UP:]
+    return np.asarray(counted.sum(axis=0) * SESSIONS_PER_YEAR / len(counted), dtype=np.float64)
 
 
 def _delays(rule: Rule, values: Floats, cleared: Flags) -> Floats:

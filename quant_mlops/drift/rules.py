@@ -74,6 +74,9 @@ class Calibration:
         The history it was simulated from; no later session had a part in it.
     sessions : int
         Values of the metric in it.
+    beyond : str or None
+        The milder rule that the limit was moved beyond, where the history could not tell the limits
+        of the two apart: such a rule fires less often than stated.
     """
 
     false_alarms_a_year: float
@@ -82,6 +85,7 @@ class Calibration:
     sessions: int
     paths: int
     seed: int
+    beyond: str | None = None
 
 
 @dataclass(frozen=True)

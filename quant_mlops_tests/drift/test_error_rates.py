@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import date
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from quant_mlops.drift.calibration import calibrate_rules
 from quant_mlops.drift.episodes import find_episodes
-from quant_mlops.drift.error_rates import Simulated, error_rate, openings, simulate
+from quant_mlops.drift.error_rates import Simulated, alarms_of, error_rate, simulate
 from quant_mlops.drift.rules import AlertConfig, Rule
 from quant_mlops.drift.simulation import HealthyHistory, StatedLaw
 from quant_mlops.errors import MonitoringError
@@ -73,14 +74,20 @@ def healthy() -> HealthyHistory:
         )
     ),
 )
-def test_openings_of_many_paths_are_those_of_each_by_itself(rule: Rule, flags: list[str]) -> None:
+def test_alarms_of_many_paths_are_those_of_each_by_itself(rule: Rule, flags: list[str]) -> None:
     meaning = {"x": -1.0, ".": 1.0, "?": math.nan, "o": -1.0}  # o: met, and not cleared
     values = np.array([[meaning[flag] for flag in path] for path in flags]).T
     cleared = np.array([[flag != "o" for flag in path] for path in flags]).T
-    found = openings(rule, values, cleared)
+    found = alarms_of(rule, values, cleared)
     for path in range(len(flags)):
         episodes = find_episodes(rule, values[:, path], cleared[:, path])
-        assert np.flatnonzero(found[:, path]).tolist() == [e.opened for e in episodes]
+        assert np.flatnonzero(found.opened[:, path]).tolist() == [e.opened for e in episodes]
+        lasting = [
+            session
+            for e in episodes
+            for session in range(e.opened, len(values) if e.closed is None else e.closed)
+        ]
+        assert np.flatnonzero(found.is_open[:, path]).tolist() == lasting
 
 
 # What is published, and how far off it may be beside the simulation's own error: half a unit of
@@ -221,6 +228,14 @@ def test_what_a_source_has_not_is_undefined(independent: Simulated) -> None:
 def test_a_break_that_most_paths_never_tell_has_an_infinite_delay(independent: Simulated) -> None:
     rate = error_rate(replace(EACH_RUN["ic_severe"], threshold=-9.0), independent)
     assert (rate.false_alarms_a_year, rate.delay_sessions, rate.detected) == (0, math.inf, 0)
+
+
+def test_a_rule_that_is_always_in_alarm_opens_nothing_and_says_so(independent: Simulated) -> None:
+    rate = error_rate(replace(EACH_RUN["ic_severe"], threshold=9.0), independent)
+    assert (rate.false_alarms_a_year, rate.in_alarm) == (0, 1)
+    # Each session by itself: the share is the probability of a value below the threshold.
+    rate = error_rate(EACH_RUN["ic_severe"], independent)
+    assert rate.in_alarm == pytest.approx(NormalDist(0.05, 0.10).cdf(0.01), abs=0.005)
 
 
 def test_a_psi_of_a_broken_feature_fires_before_its_window_has_turned_over(
