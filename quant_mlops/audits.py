@@ -43,7 +43,11 @@ def parity_check(strategy: StrategyContext, sessions: Sessions) -> list[FeatureP
         scale, a sign or another version, if any of them does.
     """
     return check_parity(
-        strategy.store, strategy.calendar, strategy.strategy.definitions, sessions=sessions
+        strategy.store,
+        strategy.calendar,
+        strategy.strategy.definitions,
+        sessions=sessions,
+        entities=strategy.tickers,
     )
 
 
@@ -68,6 +72,7 @@ def leakage_audit(strategy: StrategyContext, first: date, last: date) -> list[Fe
             last=last,
             knowledge_time=now,
             universe=strategy.strategy.universe_name,
+            strategy_id=strategy.strategy.name,
         ),
     )
     spine = content.table.select(["entity_key", "decision_time", "label"])
@@ -101,6 +106,7 @@ def feature_arrivals(
         strategy.database,
         strategy.calendar,
         feature_names=list(strategy.strategy.feature_versions),
+        entities=strategy.tickers,
         since=since,
         as_of=as_of,
     )

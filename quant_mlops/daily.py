@@ -106,6 +106,7 @@ def daily_mlops_job(
             _features_of(model_registry, _model_status(model_registry, strategy_id, judged_at)),
             definitions,
             drift_monitor.horizon,
+            drift_monitor.tickers,
         ),
     )
     return report_session(
@@ -147,6 +148,7 @@ def report_session(
         _features_of(model_registry, model),
         session=session,
         as_of=judged_at,
+        entities=drift_monitor.tickers,
     )
     alerts = [
         alert

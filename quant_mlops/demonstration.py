@@ -103,7 +103,7 @@ def _refuse_another(kept: Strategy, target: Path, *, prices: Path, calendar: str
             f"the calendar {calendar} was given, and strategy file {target} has {kept.calendar}; "
             f"leave --calendar out, {start_over}"
         )
-    if Path(kept.prices.file).expanduser().resolve() != prices.resolve():
+    if kept.price_path is None or kept.price_path.resolve() != prices.resolve():
         raise StrategyError(
             f"strategy file {target} is for the prices of {kept.prices.file}, not of "
             f"{prices.absolute()}; correct its prices.file, {start_over}"

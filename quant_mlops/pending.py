@@ -45,7 +45,11 @@ def incomplete_sessions(context: StrategyContext, until: date) -> list[date]:
     if first is None or first > until:
         return []
     wanted = context.sessions(first, until).tolist()
-    parameters = {"strategy_id": strategy.name, "sessions": wanted}
+    parameters = {
+        "strategy_id": strategy.name,
+        "sessions": wanted,
+        "tickers": context.tickers,
+    }
     return [day for (day,) in database.fetch_all(query("select_incomplete_sessions"), parameters)]
 
 
@@ -63,5 +67,5 @@ def pending_corrections(context: StrategyContext) -> PendingCorrections | None:
     )
     if row is None:
         return None
-    changes = changed_bars(database, since=row[0], as_of=database.now())
+    changes = changed_bars(database, since=row[0], as_of=database.now(), tickers=context.tickers)
     return PendingCorrections(row[0], tuple(changes)) if changes else None

@@ -30,10 +30,11 @@ from quant_mlops.market.membership_files import read_membership_file
 from quant_mlops.market.price_bars import BarsWritten, write_bars
 from quant_mlops.market.price_files import PriceBatch, read_price_file
 from quant_mlops.market.quarantine import write_quarantine
+from quant_mlops.market.strategy_tickers import TickerListing
 from quant_mlops.registry.deployments import deployments
 from quant_mlops.serving.predictions import PredictionsWritten, predict_sessions
 from quant_mlops.serving.returns import ReturnsWritten, write_strategy_returns
-from quant_mlops.strategy import BUNDLED_SAMPLE, Strategy
+from quant_mlops.strategy import Strategy
 from quant_mlops.strategy_context import StrategyContext, evaluation_time, history_start
 from quant_mlops.training.code_version import code_version
 from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
@@ -60,9 +61,9 @@ def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIn
     """Store the bars of a range of sessions from the strategy's price file.
 
     Restatements of earlier sessions that became known since the session before the range are
-    part of it. The whole file is read and checked each time; what is rejected or flagged goes to
-    a file in the reports folder. The membership file of the strategy's universe, if it names
-    one, is loaded whole.
+    part of it. The whole file is read and checked each time, and all its tickers are traded by
+    the strategy; what is rejected or flagged goes to a file in the reports folder. The
+    membership file of the strategy's universe, if it names one, is loaded whole.
     """
     strategy = context.strategy
     memberships = _ingest_memberships(context)
@@ -71,7 +72,12 @@ def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIn
             path, calendar=context.calendar, availability_lag=strategy.availability_lag
         )
     wanted = _bars_of(batch.bars, context, first, last)
-    written = write_bars(context.database, batch.bars.filter(wanted), source=batch.source)
+    written = write_bars(
+        context.database,
+        batch.bars.filter(wanted),
+        source=batch.source,
+        listing=TickerListing([strategy.name], batch.tickers),
+    )
     if written.stored >= BULK_ROWS:
         context.database.execute("ANALYZE price_bars")
     quarantine = write_quarantine(batch, context.settings.reports_folder)
@@ -108,11 +114,11 @@ def _bars_of(bars: pa.Table, context: StrategyContext, first: date, last: date) 
 @contextmanager
 def price_file(strategy: Strategy) -> Iterator[Path]:
     """Give the path of a strategy's price file."""
-    if strategy.prices.file == BUNDLED_SAMPLE:
+    if strategy.price_path is None:
         with sample_prices() as path:
             yield path
     else:
-        yield Path(strategy.prices.file).expanduser()
+        yield strategy.price_path
 
 
 def compute_features(
@@ -127,6 +133,7 @@ def compute_features(
         first=first,
         last=last,
         as_of=datetime.now(UTC),
+        tickers=context.tickers,
     ):
         stored += written.result.stored
         yield written
@@ -155,6 +162,7 @@ def revise_features(context: StrategyContext) -> int:
         context.strategy.definitions,
         since=since,
         as_of=until,
+        tickers=context.tickers,
     )
     stored = sum(done.result.stored for done in written)
     _corrections_applied(context, until)
@@ -201,6 +209,7 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
         last=last,
         knowledge_time=as_of,
         universe=strategy.universe_name,
+        strategy_id=strategy.name,
     )
     return store_snapshot(
         context.database,
@@ -238,6 +247,7 @@ def realise_returns(context: StrategyContext, first: date, last: date) -> Return
         sessions=context.monitored_sessions(first, last),
         rules=context.strategy.portfolio_rules,
         evaluation_lag=context.strategy.evaluation_lag,
+        universe=context.strategy.universe_name,
     )
 
 
@@ -279,7 +289,9 @@ def raise_alerts(context: StrategyContext, last: date) -> Response:
         cooldown_sessions=strategy.monitoring.retrain_cooldown_sessions,
         onset=OnsetSettings(strategy.horizon, strategy.monitoring.psi_window_sessions),
         rules=_rules_in_force(context),
-        diagnostics=Diagnostics(strategy.feature_versions, strategy.definitions, strategy.horizon),
+        diagnostics=Diagnostics(
+            strategy.feature_versions, strategy.definitions, strategy.horizon, context.tickers
+        ),
     )
 
 

@@ -90,7 +90,11 @@ def summarise(context: StrategyContext) -> StrategySummary:
     database, name = context.database, context.strategy.name
     counts = database.fetch_one(
         query("count_strategy_rows"),
-        {"strategy_id": name, "names": list(context.strategy.feature_versions)},
+        {
+            "strategy_id": name,
+            "names": list(context.strategy.feature_versions),
+            "tickers": context.tickers,
+        },
     )
     assert counts is not None
     prices, tickers, events, sessions, first, last, mean_ic, server, timescaledb = counts

@@ -270,8 +270,14 @@ class Strategy(_Section):
         return timedelta(minutes=self.prices.availability_lag_minutes)
 
     @property
+    def price_path(self) -> Path | None:
+        """Path of the price file; None for the bundled sample."""
+        bundled = self.prices.file == BUNDLED_SAMPLE
+        return None if bundled else Path(self.prices.file).expanduser()
+
+    @property
     def universe_name(self) -> str | None:
-        """The index whose members are traded; None where it is every ticker with a price."""
+        """The index whose members are traded; None where it is what was ingested for it."""
         return None if self.universe is None else self.universe.name
 
     @property

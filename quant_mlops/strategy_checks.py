@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from quant_mlops.errors import QuantMlopsError, StrategyError
-from quant_mlops.strategy import BUNDLED_SAMPLE, Strategy
+from quant_mlops.strategy import Strategy
 from quant_mlops.training.learners import Example, LearnerConfig, learner_named
 from quant_mlops.training.splits import split_sessions
 from quant_mlops.training.walk_forward import walk_forward
@@ -27,7 +27,7 @@ def check_strategy(strategy: Strategy) -> None:
     try:
         _ = strategy.first_partition
         _ = strategy.definitions
-        if strategy.prices.file != BUNDLED_SAMPLE:
+        if strategy.price_path is not None:
             _find_file("prices.file", strategy.prices.file)
         if strategy.universe is not None and strategy.universe.file is not None:
             _find_file("universe.file", strategy.universe.file)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
-from typing import LiteralString
 
 import numpy as np
 import numpy.typing as npt
 
 from quant_mlops.database import Database
+from quant_mlops.database.queries import query
 from quant_mlops.drift.calibration import calibrate_rules
 from quant_mlops.drift.monitor import DriftMonitor
 from quant_mlops.drift.rules import Rule
@@ -18,6 +18,7 @@ from quant_mlops.errors import MarketDataError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.healthy_history import read_healthy_history
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.settings import Settings
 from quant_mlops.strategy import Strategy
@@ -34,6 +35,12 @@ class StrategyContext:
     settings: Settings
     strategy: Strategy
     run_id: str | None = None
+
+    @property
+    def tickers(self) -> list[str] | None:
+        """What the strategy trades now, see `traded_tickers`; None for every ticker."""
+        strategy = self.strategy
+        return traded_tickers(self.database, strategy.name, universe=strategy.universe_name)
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -102,24 +109,24 @@ class StrategyContext:
 
 
 def history_start(context: StrategyContext) -> date:
-    """Return the first session with a stored price.
+    """Return the first session with a stored price of what the strategy trades.
 
     Raises
     ------
     MarketDataError
         No price is stored.
     """
-    return _session_with_price(context, "SELECT min(session) FROM price_bars")
+    return _priced_range(context)[0]
 
 
-def _session_with_price(context: StrategyContext, statement: LiteralString) -> date:
-    row = context.database.fetch_one(statement)
+def _priced_range(context: StrategyContext) -> tuple[date, date]:
+    row = context.database.fetch_one(query("select_priced_range"), {"tickers": context.tickers})
     if row is None or row[0] is None:
         raise MarketDataError(
             "no prices are stored; load some with `quant-mlops ingest prices FILE`"
         )
-    found: date = row[0]
-    return found
+    first, last = row
+    return first, last
 
 
 def evaluation_time(context: StrategyContext, session: date) -> datetime:
@@ -139,14 +146,14 @@ def newest_knowledge(context: StrategyContext) -> datetime:
 
 
 def newest_priced_session(context: StrategyContext) -> date:
-    """Return the last session with a stored price.
+    """Return the last session with a stored price of what the strategy trades.
 
     Raises
     ------
     MarketDataError
         No price is stored.
     """
-    return _session_with_price(context, "SELECT max(session) FROM price_bars")
+    return _priced_range(context)[1]
 
 
 def newest_judged_session(context: StrategyContext) -> date | None:

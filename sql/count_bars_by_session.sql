@@ -3,4 +3,5 @@ SELECT session, count(*)
 FROM price_bars
 WHERE session BETWEEN %(first)s AND %(last)s
   AND ingest_time <= %(knowledge_time)s
+  AND (%(tickers)s::text[] IS NULL OR ticker IN (SELECT unnest(%(tickers)s::text[])))
 GROUP BY session;

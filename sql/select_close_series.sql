@@ -15,5 +15,6 @@ JOIN (
 ) AS scale USING (ticker)
 WHERE session BETWEEN %(first)s AND %(last)s
   AND ingest_time <= %(as_of)s
+  AND (%(tickers)s::text[] IS NULL OR ticker IN (SELECT unnest(%(tickers)s::text[])))
   AND (b.adj_close IS NOT NULL OR NOT scale.adjusted)
 GROUP BY ticker;

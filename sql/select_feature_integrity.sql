@@ -2,7 +2,10 @@
 -- those sessions. To find a print that repeats the one before it, each series is gone through in
 -- the order of its key; that takes far longer than the rest, and is done for the newest alone.
 WITH priced AS (
-    SELECT DISTINCT ticker FROM price_bars WHERE event_time BETWEEN %(first_open)s AND %(last_close)s
+    SELECT DISTINCT ticker
+    FROM price_bars
+    WHERE event_time BETWEEN %(first_open)s AND %(last_close)s
+      AND (%(tickers)s::text[] IS NULL OR ticker IN (SELECT unnest(%(tickers)s::text[])))
 ),
 features AS (
     SELECT *

@@ -4,6 +4,7 @@ WITH counted AS NOT MATERIALIZED (
     SELECT *
     FROM feature_events
     WHERE (%(names)s::text[] IS NULL OR feature_name = ANY (%(names)s::text[]))
+      AND (%(entities)s::text[] IS NULL OR entity_key IN (SELECT unnest(%(entities)s::text[])))
       AND (%(since)s::timestamptz IS NULL OR event_time >= %(since)s)
       AND event_time <= %(as_of)s
       AND ingest_time <= %(as_of)s

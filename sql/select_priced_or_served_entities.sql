@@ -1,6 +1,6 @@
--- Entities with prices in a range of sessions or with feature values in a range of events. No index
--- begins with the event, so the key is walked from one entity to the next instead of reading the
--- whole log.
+-- Of some entities, or of all, those with prices in a range of sessions or with feature values in a
+-- range of events. No index begins with the event, so the key is walked from one entity to the next
+-- instead of reading the whole log.
 WITH RECURSIVE served AS (
     (
         SELECT entity_key FROM feature_events
@@ -17,6 +17,10 @@ WITH RECURSIVE served AS (
     FROM served AS s
     WHERE s.entity_key IS NOT NULL
 )
-SELECT entity_key FROM served WHERE entity_key IS NOT NULL
-UNION
-SELECT ticker FROM price_bars WHERE session BETWEEN %(first_session)s AND %(last_session)s;
+SELECT entity_key
+FROM (
+    SELECT entity_key FROM served WHERE entity_key IS NOT NULL
+    UNION
+    SELECT ticker FROM price_bars WHERE session BETWEEN %(first_session)s AND %(last_session)s
+) AS found
+WHERE (%(tickers)s::text[] IS NULL OR entity_key IN (SELECT unnest(%(tickers)s::text[])));

@@ -14,7 +14,7 @@ from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.features.definition import FeatureDefinition
-from quant_mlops.features.health import FeatureHealth, feature_health
+from quant_mlops.features.health import FeatureHealth, feature_health, stored_entities
 from quant_mlops.features.parity import FeatureParity
 from quant_mlops.features.parity_windows import parity_of_windows
 from quant_mlops.market.calendar import TradingCalendar
@@ -46,11 +46,15 @@ class Diagnostics:
         Sessions of the label: the IC judged on a session is of predictions made so much earlier,
         from features of the session before them. Too short a one checks features that the
         predictions in question never saw.
+    tickers : sequence of str, optional
+        What the strategy trades: nothing else is checked, or counts as its market. Every ticker
+        by default.
     """
 
     features: Mapping[str, int] = field(default_factory=dict)
     definitions: Sequence[FeatureDefinition] = ()
     horizon: int = 1
+    tickers: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def diagnose(
             if day not in health:
                 health[day] = feature_health(
                     database, calendar, settings.features, session=day,
-                    as_of=calendar.close_time(day) + evaluation_lag,
+                    as_of=calendar.close_time(day) + evaluation_lag, entities=settings.tickers,
                 )  # fmt: skip
             parts |= {"freshness": _freshness(health[day]), "arrival": arrivals[i]}
         found[i] = {
@@ -142,7 +146,10 @@ def _parities(
     if not settings.definitions:
         return dict.fromkeys(windows, _not_run("no definitions of the features were given"))
     try:
-        found = parity_of_windows(database, calendar, settings.definitions, list(windows.values()))
+        found = parity_of_windows(
+            database, calendar, settings.definitions, list(windows.values()),
+            entities=settings.tickers,
+        )  # fmt: skip
     except QuantMlopsError as error:
         return dict.fromkeys(windows, _not_run(str(error)))
     except Exception as error:
@@ -231,7 +238,7 @@ def _arrivals(
     """Return how the values about each window arrived, the slowest features first."""
     if not windows:
         return {}
-    entities = [entity for (entity,) in database.fetch_all(query("select_entities"))]
+    entities = stored_entities(database) if settings.tickers is None else list(settings.tickers)
     rows = database.fetch_all(
         query("select_arrivals_in_windows"),
         {

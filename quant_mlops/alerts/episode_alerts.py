@@ -100,7 +100,8 @@ class AlertWriter:
                 [Opening(e.rule.action, day[e.began], day[e.opened]) for e in episodes],
                 evaluation_lag=self.evaluation_lag,
             )
-        market = MarketReader(self.database, self.calendar)
+        tickers = None if self.diagnostics is None else self.diagnostics.tickers
+        market = MarketReader(self.database, self.calendar, tickers)
         found = []
         for episode, checks in zip(episodes, diagnosed, strict=True):
             evidence = self._founded_on(episode, history, market)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -24,10 +25,16 @@ class MarketReader:
 
     The market's return of a session is the mean over all tickers with a price on it and on the
     session before, which is the same before and after the model went live, whatever it traded.
+
+    Attributes
+    ----------
+    tickers : sequence of str, optional
+        The market; every ticker by default.
     """
 
     database: Database
     calendar: TradingCalendar
+    tickers: Sequence[str] | None = None
     _periods: dict[UUID, dict[str, Any]] = field(default_factory=dict)
 
     def conditions(
@@ -67,7 +74,10 @@ class MarketReader:
     def _moments(self, first: date, last: date, as_of: datetime) -> dict[str, float | None]:
         """Return mean and standard deviation of the daily return, None where there is none."""
         try:
-            panel = read_panel(self.database, self.calendar, first=first, last=last, as_of=as_of)
+            panel = read_panel(
+                self.database, self.calendar,
+                first=first, last=last, as_of=as_of, tickers=self.tickers,
+            )  # fmt: skip
         except MarketDataError:
             return {"mean_daily_return": None, "daily_volatility": None}
         returns = panel.close[1:] / panel.close[:-1] - 1.0

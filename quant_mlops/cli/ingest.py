@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
-from quant_mlops.cli.workspace import open_workspace
+from quant_mlops.cli.workspace import choose_strategy, open_workspace
+from quant_mlops.errors import StrategyError
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.market.membership import write_memberships
 from quant_mlops.market.membership_files import read_membership_file
@@ -16,6 +17,9 @@ from quant_mlops.market.price_bars import write_bars
 from quant_mlops.market.price_checks import describe_defects
 from quant_mlops.market.price_files import read_price_file
 from quant_mlops.market.quarantine import write_quarantine
+from quant_mlops.market.strategy_tickers import TickerListing
+from quant_mlops.settings import Settings
+from quant_mlops.strategy_files import read_strategies
 
 
 @click.group(epilog="Example: quant-mlops ingest prices prices.csv")
@@ -33,12 +37,21 @@ def ingest() -> None:
     show_default=True,
     help="After the close, when a price is taken to be known if the file does not say.",
 )
+@click.option(
+    "--strategy",
+    "named",
+    multiple=True,
+    help="Strategy that is to trade its tickers, if its strategy file does not name the file.",
+)
 @json_option
-def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
+def prices(
+    file: Path, calendar: str, lag_minutes: int, named: tuple[str, ...], as_json: bool
+) -> None:
     """Check a price file and store what is new of it, all or nothing.
 
     CSV or Parquet; long: date, ticker, close[, open, high, low, volume, adj_close, known_at], or
-    wide: dates by tickers. Rejected and flagged rows go to a file in the reports folder.
+    wide: dates by tickers. Rejected and flagged rows go to a file in the reports folder. What is
+    stored is traded by the strategies whose prices.file it is, or that are named.
     """
     batch = read_price_file(
         file,
@@ -46,7 +59,9 @@ def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
         availability_lag=timedelta(minutes=lag_minutes),
     )
     with open_workspace() as (settings, access):
-        written = write_bars(access.database, batch.bars, source=batch.source)
+        strategies = _trading(settings, file, named)
+        listing = TickerListing(strategies, batch.tickers) if strategies else None
+        written = write_bars(access.database, batch.bars, source=batch.source, listing=listing)
         quarantine = write_quarantine(batch, settings.reports_folder)
     defects = describe_defects(batch.summary)
     document = {
@@ -56,13 +71,15 @@ def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
         "bars": written.offered,
         "stored": written.stored,
         "repeated": written.repeated,
+        "strategies": strategies,
         "defects": defects,
-        "notes": list(batch.notes),
+        "notes": [*batch.notes, *([written.foreign.describe()] if written.foreign else [])],
         "quarantine": quarantine,
     }
 
     def show() -> None:
-        print_pairs([(k, v) for k, v in document.items() if k not in ("defects", "notes")])
+        shown = document | {"strategies": ", ".join(strategies) or None}
+        print_pairs([(k, v) for k, v in shown.items() if k not in ("defects", "notes")])
         if defects:
             print_table(
                 ("defect", "rows", "outcome", "rule"),
@@ -71,7 +88,26 @@ def prices(file: Path, calendar: str, lag_minutes: int, as_json: bool) -> None:
         for note in batch.notes:
             say(f"note: {note}")
 
+    if written.foreign is not None:
+        say(f"warning: {written.foreign.describe()}")
     emit(document, as_json=as_json, show=show)
+
+
+def _trading(settings: Settings, file: Path, named: tuple[str, ...]) -> list[str]:
+    """Return the strategies that a price file is for: those that name it, and those named."""
+    for name in named:
+        choose_strategy(settings, name)
+    try:
+        known = read_strategies(settings).strategies
+    except StrategyError:
+        # Prices may be there before any strategy is.
+        return []
+    return [
+        name
+        for name, strategy in known.items()
+        if name in named
+        or (strategy.price_path is not None and strategy.price_path.resolve() == file.resolve())
+    ]
 
 
 @ingest.command(epilog="Example: quant-mlops ingest universe sp500.csv --name sp500")

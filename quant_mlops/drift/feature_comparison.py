@@ -16,6 +16,7 @@ from quant_mlops.drift.sample_comparison import (
 from quant_mlops.errors import MonitoringError, RegistryError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.serving.predictions import decision_inputs, live_models_by_session
@@ -116,6 +117,7 @@ def compare_feature(
         {name: version},
         knowledge_time=calendar.close_time(session) + evaluation_lag,
         universe=universe,
+        tickers=traded_tickers(store.database, strategy_id, universe=universe),
     )
     current = inputs.matrix()[:, 0]
     standardised = held_in_place(reference, reference_sessions)

@@ -23,6 +23,7 @@ from quant_mlops.errors import MonitoringError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.instants import MICROSECOND, from_microseconds
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.serving.live_models import ModelLoader, ServedModel
 from quant_mlops.serving.predictions import INSTANT, decision_inputs, live_models_by_session
@@ -72,11 +73,12 @@ def write_feature_drift(
     evaluation_lag : timedelta
         After the close, when a session is evaluated.
     universe : str, optional
-        Index whose members alone count. Another than the model is served would have changes of
-        membership pass for drift.
+        Index whose members alone count; the strategy's tickers by default. Another than the model
+        is served would have changes of membership pass for drift.
     """
     live = live_models_by_session(registry, calendar, strategy_id=strategy_id, sessions=sessions)
     loader = ModelLoader(registry)
+    tickers = traded_tickers(store.database, strategy_id, universe=universe)
     offered = stored = 0
     for model_id in dict.fromkeys(m for m in live if m is not None):
         chosen = sessions[[m == model_id for m in live]]
@@ -87,7 +89,7 @@ def write_feature_drift(
         profiles = _profiles(store.database, model)
         inputs = decision_inputs(
             store, calendar, reach, model.features,
-            knowledge_time=from_microseconds(int(evaluated)), universe=universe,
+            knowledge_time=from_microseconds(int(evaluated)), universe=universe, tickers=tickers,
         )  # fmt: skip
         day = np.searchsorted(reach, inputs.table["session"].to_numpy().astype("datetime64[D]"))
         matrix = inputs.matrix()

@@ -22,6 +22,7 @@ from quant_mlops.drift.prediction_drift import read_prediction_psi
 from quant_mlops.drift.rules import AlertConfig, Metric
 from quant_mlops.errors import MonitoringError
 from quant_mlops.market.calendar import trading_calendar
+from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.statistics import (
     rolling_sharpe,
     rolling_sharpe_evidence,
@@ -96,6 +97,11 @@ class DriftMonitor:
         self.psi_window = psi_window
         self.universe = universe
 
+    @property
+    def tickers(self) -> list[str] | None:
+        """What the strategy trades, see `traded_tickers`; None for every ticker."""
+        return traded_tickers(self.database, self.strategy_id, universe=self.universe)
+
     def evaluation_time(self, session: date) -> datetime:
         """Return the instant at which a session is judged."""
         return self.calendar.close_time(session) + self.evaluation_lag
@@ -130,6 +136,7 @@ class DriftMonitor:
             horizons=self.horizons,
             min_names=self.min_names,
             evaluation_lag=self.evaluation_lag,
+            tickers=self.tickers,
         )
         primary = outcomes.by_horizon[self.horizon]
         ic, names = primary.ic, primary.names

@@ -75,10 +75,12 @@ def read_outcomes(
     horizons: Sequence[int],
     min_names: int,
     evaluation_lag: timedelta,
+    tickers: Sequence[str] | None = None,
 ) -> Outcomes:
     """Return what each of some consecutive sessions says about the predictions it ends.
 
-    Closes are those known `evaluation_lag` after the close of the session judged.
+    Closes are those known `evaluation_lag` after the close of the session judged, of the
+    strategy's tickers or of all.
     """
     reach, count = max(horizons), len(sessions)
     deciding = calendar.sessions(calendar.offset(sessions[0].item(), -reach), sessions[-1].item())
@@ -88,6 +90,7 @@ def read_outcomes(
         sessions,
         evaluated_at=calendar.closes(sessions) + evaluation_lag // MICROSECOND,
         lags=(0, *horizons),
+        chosen=tickers,
     )
     priced = _any_known(closes.by_lag[0])
     signals = read_signals(database, strategy_id, deciding)

@@ -101,6 +101,7 @@ def arrival_statistics(
     calendar: TradingCalendar,
     *,
     feature_names: Iterable[str] | None = None,
+    entities: Iterable[str] | None = None,
     since: datetime | None = None,
     as_of: datetime | None = None,
     assumed_after: timedelta = ASSUMED_AFTER,
@@ -119,6 +120,8 @@ def arrival_statistics(
         that of another exchange, lags and freshness are off by a session on its holidays.
     feature_names : iterable of str, optional
         All by default; every version of a feature is measured.
+    entities : iterable of str, optional
+        All by default.
     since : datetime, optional
         Only events at or after it count, each with all of its rows.
     as_of : datetime, optional
@@ -152,6 +155,7 @@ def arrival_statistics(
         known_by = _known_by(connection, calendar, as_of)
         scope = {
             "names": names,
+            "entities": None if entities is None else list(entities),
             "since": None if since is None else as_utc(since, zone=calendar.timezone),
             "as_of": known_by,
             "closes": [from_microseconds(close) for close in closes],

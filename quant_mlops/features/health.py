@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -56,6 +56,7 @@ def feature_health(
     *,
     session: date,
     as_of: datetime,
+    entities: Sequence[str] | None = None,
 ) -> tuple[FeatureHealth, ...]:
     """Return the state of features, in their order, as it was known at an instant.
 
@@ -69,9 +70,11 @@ def feature_health(
         Newest session that is over; ages are counted up to it.
     as_of : datetime
         Aware. Values known only later do not count.
+    entities : sequence of str, optional
+        All with a stored value by default.
     """
     newest: dict[str, dict[str, tuple[datetime, bool]]] = defaultdict(dict)
-    for name, entity, event_time, valued in _known(database, features, as_of):
+    for name, entity, event_time, valued in _known(database, features, as_of, entities):
         newest[name][entity] = (event_time, valued)
     alive_since = calendar.close_time(calendar.previous(session, ALIVE_SESSIONS))
     alive = {
@@ -107,14 +110,21 @@ def feature_health(
     return tuple(found)
 
 
+def stored_entities(database: Database) -> list[str]:
+    """Return every entity with a value of any feature."""
+    return [entity for (entity,) in database.fetch_all(query("select_entities"))]
+
+
 def _known(
-    database: Database, features: Mapping[str, int], as_of: datetime
+    database: Database,
+    features: Mapping[str, int],
+    as_of: datetime,
+    entities: Sequence[str] | None,
 ) -> list[tuple[str, str, datetime, bool]]:
-    entities = [entity for (entity,) in database.fetch_all(query("select_entities"))]
     parameters = {
         "names": list(features),
         "versions": list(features.values()),
-        "entities": entities,
+        "entities": stored_entities(database) if entities is None else list(entities),
         "as_of": as_of,
     }
     rows: list[tuple[str, str, datetime, bool]] = database.fetch_all(

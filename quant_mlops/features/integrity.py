@@ -66,6 +66,7 @@ def feature_integrity(
     *,
     first: date,
     last: date,
+    tickers: Sequence[str] | None = None,
 ) -> list[FeatureIntegrity]:
     """Count what stored values of a range of sessions have that none should.
 
@@ -77,6 +78,8 @@ def feature_integrity(
     definitions : iterable of FeatureDefinition
     first, last : date
         Sessions, both included. Entities without a price in them are not looked at.
+    tickers : sequence of str, optional
+        All by default.
 
     Returns
     -------
@@ -94,6 +97,7 @@ def feature_integrity(
         "newest_open": from_microseconds(int(calendar.opens(sessions[-NEWEST_SESSIONS:])[0])),
         "last_close": from_microseconds(int(np.max(closes))),
         "closes": [from_microseconds(int(close)) for close in closes],
+        "tickers": None if tickers is None else list(tickers),
     }
     rows = database.fetch_all(query("select_feature_integrity"), parameters)
     return [FeatureIntegrity(*row) for row in rows]

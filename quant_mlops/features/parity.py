@@ -72,6 +72,7 @@ def parity_check(
     *,
     sessions: Sessions,
     tickers: Sequence[str] | None = None,
+    entities: Sequence[str] | None = None,
     tolerance: float = 1e-9,
     max_shift: int = 5,
     other_definitions: Sequence[FeatureDefinition] = (),
@@ -93,6 +94,8 @@ def parity_check(
     tickers : sequence of str, optional
         Those of the computation; all by default. With fewer, a feature that ranks tickers against
         each other is recomputed to other values.
+    entities : sequence of str, optional
+        Without `tickers`, of these those that have prices or served values; all by default.
     tolerance : float
         A mismatch is |served - recomputed| > tolerance * max(1, |recomputed|).
     max_shift : int
@@ -124,6 +127,7 @@ def parity_check(
         sessions=np.asarray(sessions, dtype="datetime64[D]"),
         reach=max_shift,
         tickers=tickers,
+        entities=entities,
         other_definitions=other_definitions,
     )
     return compare_served(found, found.sessions, tolerance=tolerance, max_shift=max_shift)

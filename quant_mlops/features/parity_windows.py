@@ -26,6 +26,8 @@ def parity_of_windows(
     calendar: TradingCalendar,
     definitions: Sequence[FeatureDefinition],
     windows: Sequence[Sessions],
+    *,
+    entities: Sequence[str] | None = None,
 ) -> list[list[FeatureParity]]:
     """Check parity over several windows, reading and recomputing neighbours together.
 
@@ -39,6 +41,8 @@ def parity_of_windows(
     definitions : sequence of FeatureDefinition
     windows : sequence of ndarray of datetime64[D]
         Consecutive, ascending and over each; they may overlap, in any order.
+    entities : sequence of str, optional
+        All by default.
 
     Returns
     -------
@@ -60,6 +64,7 @@ def parity_of_windows(
             definitions,
             sessions=calendar.sessions(first.item(), last.item()),
             reach=MAX_SHIFT,
+            entities=entities,
         )
         for i in group:
             found[i] = compare_served(

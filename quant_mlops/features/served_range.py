@@ -55,6 +55,7 @@ def collect_served(
     sessions: Sessions,
     reach: int,
     tickers: Sequence[str] | None = None,
+    entities: Sequence[str] | None = None,
     other_definitions: Sequence[FeatureDefinition] = (),
 ) -> ServedRange:
     """Read what was served about some sessions and recompute it; see `parity.parity_check`.
@@ -63,6 +64,8 @@ def collect_served(
     ----------
     reach : int
         Sessions before and after for which the recomputed values are wanted as well.
+    entities : sequence of str, optional
+        Without `tickers`, of these those that have prices or served values; all by default.
     """
     window, decisions = _window(database, calendar, sessions, reach=reach)
     start = int(np.searchsorted(window, sessions[0]))
@@ -70,7 +73,7 @@ def collect_served(
     if tickers is None:
         deepest = max((definition.lookback for definition in everything), default=0)
         priced = with_history(calendar, window, deepest)
-        tickers = _entities(database, priced, events=calendar.closes(sessions))
+        tickers = _entities(database, priced, calendar.closes(sessions), among=entities)
     names = sorted(set(tickers))
     recomputed = recomputed_values(
         database, calendar, everything, sessions=window, decisions=decisions, tickers=names
@@ -115,7 +118,9 @@ def _served_values(
     return [found[d.name, d.version] for d in definitions]
 
 
-def _entities(database: Database, priced: Sessions, events: Instants) -> list[str]:
+def _entities(
+    database: Database, priced: Sessions, events: Instants, *, among: Sequence[str] | None
+) -> list[str]:
     """Return what has prices in some sessions, or was served about some events."""
     rows = database.fetch_all(
         query("select_priced_or_served_entities"),
@@ -124,6 +129,7 @@ def _entities(database: Database, priced: Sessions, events: Instants) -> list[st
             "last_session": priced[-1].item(),
             "first_event": from_microseconds(events[0]),
             "last_event": from_microseconds(events[-1]),
+            "tickers": None if among is None else list(among),
         },
     )
     return [entity for (entity,) in rows]

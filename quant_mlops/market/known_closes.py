@@ -45,6 +45,7 @@ def closes_as_known(
     *,
     evaluated_at: Instants,
     lags: Sequence[int],
+    chosen: Sequence[str] | None = None,
 ) -> KnownCloses:
     """Read closes as known when each session was evaluated.
 
@@ -58,12 +59,14 @@ def closes_as_known(
         Microseconds UTC; a restatement that became known later does not count.
     lags : sequence of int
         Sessions back, 0 among them.
+    chosen : sequence of str, optional
+        Tickers to read; all by default.
     """
     deepest = max(lags)
     first = calendar.previous(sessions[0].item(), deepest) if deepest else sessions[0].item()
     days = calendar.sessions(first, sessions[-1].item()).astype(np.int64)
     tickers, bars = _read_bars(
-        database, days, last_known=from_microseconds(int(evaluated_at.max()))
+        database, days, last_known=from_microseconds(int(evaluated_at.max())), chosen=chosen
     )
     # One sortable number for (ticker, session, ingest time): the ingest times become ranks first.
     moments = np.unique(np.concatenate([bars.ingest, evaluated_at]))
@@ -96,13 +99,14 @@ class _Bars:
 
 
 def _read_bars(
-    database: Database, days: Instants, *, last_known: datetime
+    database: Database, days: Instants, *, last_known: datetime, chosen: Sequence[str] | None
 ) -> tuple[tuple[str, ...], _Bars]:
     """Read the bars of consecutive sessions, tickers in code point order."""
     parameters = {
         "first": days[0].astype("datetime64[D]").item(),
         "last": days[-1].astype("datetime64[D]").item(),
         "as_of": last_known,
+        "tickers": None if chosen is None else list(chosen),
     }
     with database.transaction() as connection:
         rows = list(stream_arrays(connection, query("select_close_series"), parameters))

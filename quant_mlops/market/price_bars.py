@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -18,22 +18,36 @@ from quant_mlops.database.queries import query
 from quant_mlops.database.repeats import Comparison, TimedRows, by_series, compare
 from quant_mlops.errors import ConflictingValueError, MarketDataError
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.foreign_restatements import (
+    ForeignRestatement,
+    find_foreign_restatement,
+)
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_series import assemble_panel, read_price_series
+from quant_mlops.market.strategy_tickers import TickerListing, record_listing
 
 VALUES = ("open", "high", "low", "close", "adj_close", "volume")
 
 
 @dataclass(frozen=True)
 class BarsWritten:
-    """What one load of bars did: `stored` are new, `repeated` were known already."""
+    """What one load of bars did: `stored` are new, `repeated` were known already.
+
+    Attributes
+    ----------
+    foreign : ForeignRestatement or None
+        What of it restates bars of another source.
+    """
 
     offered: int
     stored: int
     repeated: int
+    foreign: ForeignRestatement | None = None
 
 
-def write_bars(database: Database, bars: pa.Table, *, source: str) -> BarsWritten:
+def write_bars(
+    database: Database, bars: pa.Table, *, source: str, listing: TickerListing | None = None
+) -> BarsWritten:
     """Store bars that are not stored yet, all of them or none.
 
     Parameters
@@ -45,6 +59,8 @@ def write_bars(database: Database, bars: pa.Table, *, source: str) -> BarsWritte
         session is a restatement if its `ingest_time` is later than the stored one's.
     source : str
         Where the bars are from, kept with each row.
+    listing : TickerListing, optional
+        Tickers to record as ingested for strategies, in the same transaction.
 
     Raises
     ------
@@ -54,7 +70,7 @@ def write_bars(database: Database, bars: pa.Table, *, source: str) -> BarsWritte
         A bar lacks its key, or the database refuses it, for example one without a close.
 
     """
-    if bars.num_rows == 0:
+    if bars.num_rows == 0 and listing is None:
         return BarsWritten(0, 0, 0)
     for name in ("ticker", "event_time", "ingest_time"):
         if bars[name].null_count:
@@ -65,21 +81,25 @@ def write_bars(database: Database, bars: pa.Table, *, source: str) -> BarsWritte
     staged = bars.append_column("source", pa.repeat(source, bars.num_rows))
     try:
         with database.transaction() as connection:
-            stored = _store(connection, staged)
+            connection.execute(query("lock_price_bars"))
+            if listing is not None:
+                record_listing(connection, listing)
+            stored, foreign = _store(connection, staged) if staged.num_rows else (0, None)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise MarketDataError(
             f"the database refused a bar of {source}: {error.diag.message_primary}; nothing was "
             f"stored; correct the bar or leave it out"
         ) from error
-    return BarsWritten(bars.num_rows, stored, bars.num_rows - stored)
+    return BarsWritten(bars.num_rows, stored, bars.num_rows - stored, foreign)
 
 
-def _store(connection: psycopg.Connection[TupleRow], staged: pa.Table) -> int:
+def _store(
+    connection: psycopg.Connection[TupleRow], staged: pa.Table
+) -> tuple[int, ForeignRestatement | None]:
     staged, series = by_series(staged, ["ticker"])
-    connection.execute(query("lock_price_bars"))
-    comparison = _compare(connection, staged, series)
+    comparison, stored = _compare(connection, staged, series)
     if comparison.known.all():
-        return 0
+        return 0, None
     connection.execute(query("create_staged_price_bars"))
     if len(comparison.contradictions):
         copy_table(connection, "staged_price_bars", table=staged)
@@ -88,15 +108,16 @@ def _store(connection: psycopg.Connection[TupleRow], staged: pa.Table) -> int:
         raise ConflictingValueError(_conflict(*conflict, source=staged["source"][0].as_py()))
     news = staged.filter(pa.array(~comparison.known)) if comparison.known.any() else staged
     copy_table(connection, "staged_price_bars", table=news)
-    return connection.execute(query("insert_new_price_bars")).rowcount
+    foreign = find_foreign_restatement(connection, stored) if comparison.revisions else None
+    return connection.execute(query("insert_new_price_bars")).rowcount, foreign
 
 
 def _compare(
     connection: psycopg.Connection[TupleRow],
     staged: pa.Table,
     series: Mapping[tuple[Any, ...], slice],
-) -> Comparison:
-    """Hold the bars against what is stored."""
+) -> tuple[Comparison, list[str]]:
+    """Hold the bars against what is stored; return also of which tickers anything is."""
     offered = TimedRows.of_table(staged, VALUES)
     bounds = [offered.part(part).bounds() for part in series.values()]
     parameters = {
@@ -105,11 +126,14 @@ def _compare(
         "lasts": [last for _, last in bounds],
     }
     arrays = stream_arrays(connection, query("select_stored_price_bars"), parameters)
-    stored = (
-        ((ticker,), TimedRows(event, ingest, tuple(values)))
-        for ticker, event, ingest, *values in arrays
-    )
-    return compare(offered, series, stored)
+    found: list[str] = []
+
+    def stored() -> Iterator[tuple[tuple[Any, ...], TimedRows]]:
+        for ticker, event, ingest, *values in arrays:
+            found.append(ticker)
+            yield (ticker,), TimedRows(event, ingest, tuple(values))
+
+    return compare(offered, series, stored()), found
 
 
 def _conflict(

@@ -85,6 +85,11 @@ class PriceBatch:
     notes: tuple[str, ...]
 
     @property
+    def tickers(self) -> list[str]:
+        """Tickers with a bar, in code point order."""
+        return sorted(self.bars["ticker"].unique().to_pylist())
+
+    @property
     def summary(self) -> Mapping[str, int]:
         """Rows by reason: rejected ones, then omitted, then flagged, each from most to least."""
         counts = _counts(self.rejected)

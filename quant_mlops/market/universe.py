@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,6 +44,7 @@ def decision_spine(
     *,
     knowledge_time: datetime,
     universe: str | None = None,
+    tickers: Sequence[str] | None = None,
 ) -> DecisionSpine:
     """Return one row for each session and each ticker in the universe of that session.
 
@@ -60,6 +62,8 @@ def decision_spine(
     universe : str, optional
         Name of the index. Without one every ticker with a bar is in: where prices were collected
         for the members of today, results then know in advance who would survive.
+    tickers : sequence of str, optional
+        No other is in; every one by default. See `traded_tickers`.
 
     Raises
     ------
@@ -67,22 +71,29 @@ def decision_spine(
         Nothing is stored of a universe of that name.
     """
     opens = calendar.opens(sessions)
-    tickers, members = (
-        _members(database, calendar, sessions, opens, knowledge_time)
+    found, members = (
+        _members(
+            database,
+            calendar,
+            sessions,
+            opens=opens,
+            knowledge_time=knowledge_time,
+            tickers=tickers,
+        )
         if len(sessions)
         else ([], np.zeros((0, 0), dtype=np.bool_))
     )
     outside = 0
     if universe is not None and len(sessions):
         belongs = _belong(
-            database, universe, tickers,
+            database, universe, found,
             sessions=sessions, opens=opens, knowledge_time=knowledge_time,
         )  # fmt: skip
         outside = int((members & ~belongs).sum())
         members = members & belongs
     row, column = np.nonzero(members)
     entities = pa.DictionaryArray.from_arrays(
-        pa.array(column.astype(np.int32)), pa.array(tickers, pa.string())
+        pa.array(column.astype(np.int32)), pa.array(found, pa.string())
     )
     table = pa.table(
         {
@@ -117,8 +128,10 @@ def _members(
     database: Database,
     calendar: TradingCalendar,
     sessions: npt.NDArray[np.datetime64],
+    *,
     opens: npt.NDArray[np.int64],
     knowledge_time: datetime,
+    tickers: Sequence[str] | None,
 ) -> tuple[list[str], npt.NDArray[np.bool_]]:
     """Return the tickers in code point order, and whether each belongs to each session."""
     days = calendar.sessions(calendar.previous(sessions[0].item()), sessions[-1].item())
@@ -128,6 +141,7 @@ def _members(
         "first": days[0].item(),
         "last": earlier[-1].astype("datetime64[D]").item(),
         "knowledge_time": knowledge_time,
+        "tickers": tickers if tickers is None else list(tickers),
     }
     columns: dict[str, npt.NDArray[np.bool_]] = {}
     with database.transaction() as connection:
@@ -138,7 +152,7 @@ def _members(
             column[place[known]] = True
             columns[ticker] = column
     # The server's collation must not show in any result.
-    tickers = sorted(columns)
-    if not tickers:
+    names = sorted(columns)
+    if not names:
         return [], np.zeros((len(sessions), 0), dtype=np.bool_)
-    return tickers, np.column_stack([columns[ticker] for ticker in tickers])
+    return names, np.column_stack([columns[name] for name in names])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -17,6 +18,7 @@ from quant_mlops.database.queries import query
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.instants import from_microseconds
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.market.universe import decision_spine
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.serving.live_models import ModelLoader, ServedModel
@@ -69,10 +71,16 @@ def decision_inputs(
     *,
     knowledge_time: datetime,
     universe: str | None = None,
+    tickers: Sequence[str] | None = None,
 ) -> DecisionInputs:
     """Return the features of every name in the universe at the open of each session."""
     spine = decision_spine(
-        store.database, calendar, sessions, knowledge_time=knowledge_time, universe=universe
+        store.database,
+        calendar,
+        sessions,
+        knowledge_time=knowledge_time,
+        universe=universe,
+        tickers=tickers,
     )
     joined = features_as_known(store, spine.table, features, knowledge_time=knowledge_time)
     return DecisionInputs(joined, tuple(features))
@@ -124,17 +132,18 @@ def predict_sessions(
     knowledge_time : datetime
         Nothing known only later is used, whatever the session.
     universe : str, optional
-        Index whose members alone are predicted; every name with a price by default.
+        Index whose members alone are predicted; the strategy's tickers by default.
     """
     live = live_models_by_session(registry, calendar, strategy_id=strategy_id, sessions=sessions)
     loader = ModelLoader(registry)
+    tickers = traded_tickers(store.database, strategy_id, universe=universe)
     offered = stored = incomplete = 0
     for model_id in dict.fromkeys(m for m in live if m is not None):
         chosen = sessions[[m == model_id for m in live]]
         model = loader.load(model_id)
         inputs = decision_inputs(
             store, calendar, chosen, model.features,
-            knowledge_time=knowledge_time, universe=universe,
+            knowledge_time=knowledge_time, universe=universe, tickers=tickers,
         )  # fmt: skip
         rows, missing = _predict(model, inputs, strategy_id)
         offered += rows.num_rows

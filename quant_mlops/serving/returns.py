@@ -13,6 +13,7 @@ from quant_mlops.database.queries import query
 from quant_mlops.instants import MICROSECOND, from_microseconds
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.known_closes import closes_as_known
+from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.serving.signals import read_signals
 from quant_mlops.training.portfolio import long_short_weights, portfolio_returns
 
@@ -51,6 +52,7 @@ def write_strategy_returns(
     sessions: Sessions,
     rules: PortfolioRules,
     evaluation_lag: timedelta,
+    universe: str | None = None,
 ) -> ReturnsWritten:
     """Store the return of each session on the positions taken at the close before it.
 
@@ -68,6 +70,9 @@ def write_strategy_returns(
     rules : PortfolioRules
     evaluation_lag : timedelta
         After the close, when a session is evaluated.
+    universe : str, optional
+        Index whose members the strategy trades. The market's return is the mean over its tickers
+        without one, and over every ticker with one.
     """
     if len(sessions) == 0:
         return ReturnsWritten(0, 0)
@@ -78,7 +83,14 @@ def write_strategy_returns(
     if signals is None:
         return ReturnsWritten(0, 0)
     evaluated_at = calendar.closes(sessions) + evaluation_lag // MICROSECOND
-    closes = closes_as_known(database, calendar, sessions, evaluated_at=evaluated_at, lags=(0, 1))
+    closes = closes_as_known(
+        database,
+        calendar,
+        sessions,
+        evaluated_at=evaluated_at,
+        lags=(0, 1),
+        chosen=traded_tickers(database, strategy_id, universe=universe),
+    )
     weights = long_short_weights(signals.signals, min_names=rules.min_names)
     returns = signals.align(closes.tickers, closes.returns(1))
     earned = portfolio_returns(

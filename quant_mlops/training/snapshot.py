@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from quant_mlops.instants import to_microseconds
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_bars import read_panel
+from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.market.universe import decision_spine
 from quant_mlops.training.decision_features import features_as_known
 from quant_mlops.training.label import LabelDefinition, forward_returns
@@ -53,6 +54,9 @@ class SnapshotDefinition:
         Aware. No price, feature, label or membership known only later enters.
     universe : str, optional
         Index of which a stock must have been a known member; see `decision_spine`.
+    strategy_id : str, optional
+        Without a universe only the tickers of this strategy are in, see `traded_tickers`; every
+        one with a price by default.
     vintage : {"as_known", "first", "latest"}
         Anything but the first makes a training set that sees the future, to be held against
         the one that does not.
@@ -64,6 +68,7 @@ class SnapshotDefinition:
     last: date
     knowledge_time: datetime
     universe: str | None = None
+    strategy_id: str | None = None
     vintage: Vintage = "as_known"
 
     def meaning(self) -> dict[str, Any]:
@@ -114,8 +119,11 @@ def snapshot_blocks(
         About how many rows of the spine a block has; at least one session.
     """
     sessions = calendar.sessions(definition.first, definition.last)
-    for part in _parts(store.database, calendar, sessions, definition, block_rows):
-        yield _collect_block(store, calendar, definition, part)
+    tickers = traded_tickers(store.database, definition.strategy_id, universe=definition.universe)
+    for part in _parts(
+        store.database, calendar, sessions, definition, tickers=tickers, block_rows=block_rows
+    ):
+        yield _collect_block(store, calendar, definition, part, tickers=tickers)
 
 
 def collect_snapshot(
@@ -155,6 +163,8 @@ def _parts(
     calendar: TradingCalendar,
     sessions: Sessions,
     definition: SnapshotDefinition,
+    *,
+    tickers: Sequence[str] | None,
     block_rows: int,
 ) -> list[Sessions]:
     """Cut sessions so that the bars of the sessions before them make blocks of about one size."""
@@ -168,6 +178,7 @@ def _parts(
                 "first": earlier[0].item(),
                 "last": earlier[-1].item(),
                 "knowledge_time": definition.knowledge_time,
+                "tickers": tickers,
             },
         )
     )
@@ -181,6 +192,8 @@ def _collect_block(
     calendar: TradingCalendar,
     definition: SnapshotDefinition,
     sessions: Sessions,
+    *,
+    tickers: Sequence[str] | None,
 ) -> SnapshotBlock:
     label, features = definition.label, definition.features
     knowledge_time = definition.knowledge_time
@@ -191,7 +204,7 @@ def _collect_block(
     )
     panel = read_panel(
         store.database, calendar, first=first, last=_reach(calendar, last, label.horizon),
-        as_of=knowledge_time,
+        as_of=knowledge_time, tickers=tickers,
     )  # fmt: skip
     decisions = decision_spine(
         store.database,
@@ -199,6 +212,7 @@ def _collect_block(
         sessions,
         knowledge_time=knowledge_time,
         universe=definition.universe,
+        tickers=tickers,
     )
     spine = decisions.table
     session, entity, priced = _places(spine, panel)

@@ -156,6 +156,7 @@ def definition_of(snapshot: Snapshot) -> SnapshotDefinition:
         last=snapshot.spine_last or snapshot.last_session,
         knowledge_time=snapshot.knowledge_time,
         universe=snapshot.universe,
+        strategy_id=snapshot.strategy_id,
     )
 
 

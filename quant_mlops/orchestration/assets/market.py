@@ -42,6 +42,10 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
         first = start if first == strategy.first_partition else first
         done = ingest_prices(server.strategy(strategy, context.run.run_id), first, last)
         defects = describe_defects(done.batch.summary)
+        notes = list(done.batch.notes)
+        if done.written.foreign is not None:
+            notes.append(done.written.foreign.describe())
+            context.log.warning(notes[-1])
         return dg.MaterializeResult(
             metadata={
                 "source": done.batch.source,
@@ -54,7 +58,7 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
                     ("reason", "rows", "outcome", "rule"),
                     [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
                 ),
-                NOTES: dg.MetadataValue.json(list(done.batch.notes)),
+                NOTES: dg.MetadataValue.json(notes),
                 QUARANTINE: str(done.quarantine or ""),
             }
         )

@@ -50,7 +50,7 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         first, last = computed_range(context, server, strategy)
         found = feature_integrity(
             server.access.database, strategy.trading_calendar, strategy.definitions,
-            first=first, last=last,
+            first=first, last=last, tickers=server.strategy(strategy).tickers,
         )  # fmt: skip
         counts = {
             DEFINED: sum(f.undefined for f in found),

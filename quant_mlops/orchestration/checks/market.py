@@ -23,7 +23,10 @@ def market_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, server: Server
     ) -> dg.AssetCheckResult:
         wanted = run_sessions(context, strategy)
-        rows = server.access.database.fetch_all(query("select_sessions_without_price"), [wanted])
+        tickers = server.strategy(strategy).tickers
+        rows = server.access.database.fetch_all(
+            query("select_sessions_without_price"), {"sessions": wanted, "tickers": tickers}
+        )
         missing = [day.isoformat() for (day,) in rows]
         return dg.AssetCheckResult(
             passed=not missing,

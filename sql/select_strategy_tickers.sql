@@ -1,0 +1,1 @@
+SELECT ticker FROM strategy_tickers WHERE strategy_id = %s ORDER BY ticker COLLATE "C";
