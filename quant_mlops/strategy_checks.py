@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from quant_mlops.errors import QuantMlopsError, StrategyError
+from quant_mlops.errors import PriceFileError, QuantMlopsError, StrategyError
+from quant_mlops.market.price_files import read_price_file
 from quant_mlops.strategy import Strategy
 from quant_mlops.training.learners import Example, LearnerConfig, learner_named
 from quant_mlops.training.splits import split_sessions
@@ -40,6 +43,38 @@ def check_strategy(strategy: Strategy) -> None:
     except QuantMlopsError as error:
         prefix = f"strategy {strategy.name}: "
         raise StrategyError(f"{prefix}{str(error).removeprefix(prefix)}") from error
+
+
+def shared_tickers(strategies: Iterable[Strategy]) -> list[str]:
+    """Say of which tickers several strategies take the prices from different files.
+
+    All strategies of a home share one history of a ticker, so that files of two vendors would
+    pass for restatements of each other. The files are read whole; one that cannot be read, or
+    that is not there, is left out.
+    """
+    by_path: dict[Path, list[Strategy]] = {}
+    for strategy in strategies:
+        if strategy.price_path is not None:
+            by_path.setdefault(strategy.price_path.resolve(), []).append(strategy)
+    if len(by_path) < 2:
+        return []
+    tickers = {path: _tickers_of(path, named[0]) for path, named in by_path.items()}
+    return [
+        f"strategies {by_path[one][0].name} and {by_path[other][0].name} take the prices of "
+        f"{len(both)} {'ticker' if len(both) == 1 else 'tickers'}, such as {min(both)}, from "
+        f"different files, {one} and {other}, and all strategies of a home share one history of a "
+        f"ticker; unless the files agree, give one of the two a home of its own "
+        f"(QUANT_MLOPS_HOME) or its tickers a prefix"
+        for one, other in combinations(by_path, 2)
+        if (both := tickers[one] & tickers[other])
+    ]
+
+
+def _tickers_of(path: Path, strategy: Strategy) -> set[str]:
+    try:
+        return set(read_price_file(path, calendar=strategy.trading_calendar).tickers)
+    except PriceFileError:
+        return set()
 
 
 def _find_file(key: str, name: str) -> None:

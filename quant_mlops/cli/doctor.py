@@ -15,16 +15,20 @@ from quant_mlops.cli.workspace import open_home
 from quant_mlops.database.queries import query
 from quant_mlops.errors import QuantMlopsError, StrategyError
 from quant_mlops.settings import Settings, load_settings
-from quant_mlops.strategy_checks import check_strategy
+from quant_mlops.strategy_checks import check_strategy, shared_tickers
 from quant_mlops.strategy_files import read_strategies
 
 LEAST_FREE_BYTES = 5 << 30
 
 
+class Doubt(Exception):
+    """What may be meant as it is, so that nothing fails by it."""
+
+
 @click.command(epilog="Example: quant-mlops doctor")
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check settings, disk, database and strategies, and say what to mend."""
+    """Check settings, disk, database, strategies and prices, and say what to mend."""
     settings = load_settings()
     checks: dict[str, Callable[[], str]] = {
         "python": platform.python_version,
@@ -33,11 +37,14 @@ def doctor(as_json: bool) -> None:
         "disk": lambda: _disk(settings),
         "database": lambda: _database(settings),
         "strategies": lambda: _strategies(settings),
+        "prices": lambda: _prices(settings),
     }
     results = []
     for name, check in checks.items():
         try:
             results.append((name, "ok", check()))
+        except Doubt as doubt:
+            results.append((name, "warning", str(doubt)))
         except (QuantMlopsError, OSError) as error:
             results.append((name, "failed", str(error)))
     document = {name: {"status": status, "detail": detail} for name, status, detail in results}
@@ -72,6 +79,14 @@ def _strategies(settings: Settings) -> str:
     if problems:
         raise StrategyError("; ".join(dict.fromkeys(problems)))
     return ", ".join(found.strategies)
+
+
+def _prices(settings: Settings) -> str:
+    found = read_strategies(settings).strategies.values()
+    doubts = shared_tickers(found)
+    if doubts:
+        raise Doubt("; ".join(doubts))
+    return "no ticker is in the price files of two strategies"
 
 
 def _database(settings: Settings) -> str:

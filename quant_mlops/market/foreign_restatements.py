@@ -39,11 +39,10 @@ class ForeignRestatement:
         """Return it as a sentence with the way out."""
         count = "1 bar restates one" if self.bars == 1 else f"{self.bars:,} bars restate those"
         return (
-            f"{count} of another source, such as {self.ticker} on {self.session}, with a close of "
-            f"{self.close_before} from {self.source_before} and of {self.close} from "
-            f"{self.source}, and all strategies of a home share one history of a ticker; if these "
-            f"are prices of another vendor and no corrections, load them into a home of their own "
-            f"(QUANT_MLOPS_HOME) or under tickers with a prefix"
+            f"{count} of another source, such as {self.ticker} on {self.session} with a close of "
+            f"{self.close_before} in {self.source_before} and {self.close} in {self.source}, and "
+            f"all strategies of a home share one history of a ticker; unless it is a correction, "
+            f"load the file into a home of its own (QUANT_MLOPS_HOME) or give its tickers a prefix"
         )
 
 

@@ -108,7 +108,7 @@ def _store(
         raise ConflictingValueError(_conflict(*conflict, source=staged["source"][0].as_py()))
     news = staged.filter(pa.array(~comparison.known)) if comparison.known.any() else staged
     copy_table(connection, "staged_price_bars", table=news)
-    foreign = find_foreign_restatement(connection, stored) if comparison.revisions else None
+    foreign = find_foreign_restatement(connection, stored)
     return connection.execute(query("insert_new_price_bars")).rowcount, foreign
 
 

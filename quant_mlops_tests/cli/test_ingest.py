@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from quant_mlops.database import Database
+from quant_mlops.demonstration import bundled_strategies
+from quant_mlops.market.strategy_tickers import traded_tickers
 
 HEADER = "date,ticker,open,high,low,close,volume\n"
 GOOD = [
@@ -184,3 +186,64 @@ def test_infinities_of_a_parquet_file_do_not_reach_the_table(
     closes = [close for (close,) in database.fetch_all("SELECT close FROM price_bars")]
     assert sorted(closes) == [1.0, 2.0]
     assert found.document["defects"]
+
+
+KNOWN = "date,ticker,close,known_at\n"
+STRATEGY = bundled_strategies() / "momentum.toml"
+
+
+def write_strategy(home: Path, name: str, prices: Path) -> None:
+    text = STRATEGY.read_text("utf-8").replace('"momentum"', f'"{name}"', 1)
+    folder = home / "strategies"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.toml").write_text(text.replace("bundled:sample", str(prices)), "utf-8")
+
+
+def test_a_file_is_ingested_for_the_strategies_that_name_it_or_are_named(
+    empty: Any, database: Database, tmp_path: Path
+) -> None:
+    own, more = write(tmp_path / "own.csv", GOOD), tmp_path / "more.csv"
+    write(more, ["2022-03-01,CCC,10.0,11.0,9.5,10.5,1000"])
+    write_strategy(tmp_path / "home", "one", own)
+    write_strategy(tmp_path / "home", "two", tmp_path / "away.csv")
+    assert empty("ingest", "prices", own, "--json").document["strategies"] == ["one"]
+    assert empty("ingest", "prices", more, "--json").document["strategies"] == []
+    assert traded_tickers(database, "one") == ["AAA", "BBB"]
+    named = empty("ingest", "prices", more, "--strategy", "one", "--strategy", "two", "--json")
+    assert (named.document["strategies"], named.document["stored"]) == (["one", "two"], 0)
+    assert traded_tickers(database, "one") == ["AAA", "BBB", "CCC"]
+    assert traded_tickers(database, "two") == ["CCC"]
+    assert "'three' is none of them" in empty.fails("ingest", "prices", more, "--strategy", "three")
+
+
+def test_prices_of_another_source_are_a_warning_with_the_way_out(
+    empty: Any, tmp_path: Path
+) -> None:
+    row = "2022-03-01,AAA,{},2022-03-01T{}:00Z"
+    empty("ingest", "prices", write(tmp_path / "one.csv", [row.format(10.5, "22:00")], KNOWN))
+    found = empty(
+        "ingest",
+        "prices",
+        write(tmp_path / "two.csv", [row.format(10.7, "23:00")], KNOWN),
+        "--json",
+    )
+    sentence = found.document["notes"][-1]
+    assert sentence.startswith("1 bar restates one of another source, such as AAA on 2022-03-01")
+    assert "QUANT_MLOPS_HOME" in sentence
+    assert f"warning: {sentence}" in found.stderr
+
+
+def test_the_doctor_warns_of_files_that_share_tickers(empty: Any, tmp_path: Path) -> None:
+    for name, rows in (("one", GOOD), ("two", GOOD[:1]), ("three", [])):
+        rows = rows or ["2022-03-01,CCC,10.0,11.0,9.5,10.5,1000"]
+        write_strategy(tmp_path / "home", name, write(tmp_path / f"{name}.csv", rows))
+    found = empty("doctor", "--json")
+    assert found.status == 0
+    check = found.document["prices"]
+    assert check["status"] == "warning"
+    assert check["detail"].startswith(
+        "strategies one and two take the prices of 1 ticker, such as "
+    )
+    assert "three" not in check["detail"]
+    write_strategy(tmp_path / "home", "two", tmp_path / "one.csv")
+    assert empty("doctor", "--json").document["prices"]["status"] == "ok"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from quant_mlops.database import Database
 from quant_mlops.errors import ConflictingValueError, MarketDataError
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.foreign_restatements import ForeignRestatement
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_bars import read_panel, write_bars
 
@@ -143,6 +144,44 @@ def test_two_accounts_of_one_bar_known_at_one_time_are_a_conflict(
     with pytest.raises(ConflictingValueError, match=r"and old, which is stored, gives 10\.0"):
         write_bars(database, table(bar("A", DAYS[0], 1.0), other), source="new")
     assert count(database) == 1
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_what_restates_another_source_is_counted_with_an_example(
+    database: Database, later: bool
+) -> None:
+    times = [close_of(DAYS[1]) + timedelta(hours=hours) for hours in (1, 2)]
+    stored, offered = times if later else times[::-1]
+    write_bars(
+        database,
+        table(*(bar(ticker, day, 10.0, known=stored) for ticker in "AB" for day in DAYS[:2])),
+        source="one.csv",
+    )
+    equal = write_bars(
+        database, table(bar("A", DAYS[0], 10.0, known=offered)), source="renamed.csv"
+    )
+    assert equal.foreign is None
+    other = [
+        bar("A", DAYS[0], 10.5, known=offered + timedelta(minutes=1)),
+        bar("B", DAYS[1], 11.0, known=offered),
+        bar("B", DAYS[2], 12.0, known=close_of(DAYS[2])),
+        bar("C", DAYS[1], 13.0, known=offered),
+    ]
+    found = write_bars(database, table(*other), source="two.csv").foreign
+    assert found == ForeignRestatement(2, "B", DAYS[1], 10.0, "one.csv", 11.0, "two.csv")
+    assert found.describe().startswith(
+        "2 bars restate those of another source, such as B on 2024-01-17 with a close of 10.0 in "
+        "one.csv and 11.0 in two.csv, and all strategies"
+    )
+    assert write_bars(database, table(*other), source="two.csv").foreign is None
+
+
+def test_a_correction_by_the_same_source_restates_no_other(database: Database) -> None:
+    day = DAYS[0]
+    write_bars(database, table(bar("A", day, 10.0)), source="one.csv")
+    corrected = table(bar("A", day, 10.5, known=close_of(DAYS[1])))
+    written = write_bars(database, corrected, source="one.csv")
+    assert (written.stored, written.foreign) == (1, None)
 
 
 def test_a_bar_that_is_no_news_still_contradicts_another_of_its_key(database: Database) -> None:
