@@ -30,6 +30,7 @@ ROOMS = [
     "alerts",
     "daily_report",
     "daily",
+    "strategy_sections",
     "strategy",
     "strategy_checks",
     "strategy_files",

@@ -20,9 +20,9 @@ from quant_mlops.pipeline import raise_alerts
 from quant_mlops.registry.deployments import deployments, promote
 from quant_mlops.settings import Settings
 from quant_mlops.statistics import bin_counts, population_stability_index, sharpe_ratio
-from quant_mlops.strategy import RuleSettings
 from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.strategy_files import load_strategies
+from quant_mlops.strategy_sections import RuleSettings
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.snapshot_files import find_snapshot, read_snapshot
 
