@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import tomllib
+from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +24,10 @@ from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.serving.returns import PortfolioRules
 from quant_mlops.strategy_sections import (
     BUNDLED_SAMPLE,
+    OUT_OF_ORDER,
     FeatureSettings,
     GateSettings,
+    LearnerSettings,
     MonitoringSettings,
     PortfolioSettings,
     PriceSettings,
@@ -36,6 +39,7 @@ from quant_mlops.strategy_sections import (
 from quant_mlops.training.comparison import PromotionGate
 from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.label import LabelDefinition
+from quant_mlops.training.learner_parameters import PARAMETERS, Integer
 from quant_mlops.training.learners import LEARNERS, LearnerConfig, short_name
 from quant_mlops.training.splits import SplitSizes
 from quant_mlops.training.walk_forward import WalkForwardSizes
@@ -62,7 +66,7 @@ class Strategy(Section):
     description: str = ""
     owner: str = ""
     calendar: str = "XNYS"
-    horizon: int = Field(gt=0)
+    horizon: Integer = Field(gt=0)
     prices: PriceSettings
     universe: UniverseSettings | None = None
     features: FeatureSettings
@@ -206,38 +210,67 @@ def read_strategy(path: Path) -> Strategy:
         raise StrategyError(f"strategy file {path} is not valid TOML: {error}") from None
     except ValidationError as error:
         raise StrategyError(f"strategy file {path}, {_what_is_wrong(error)}") from None
-    for entry in strategy.training.learners:
-        if entry.name not in LEARNERS and ":" not in entry.name:
-            raise StrategyError(
-                f"strategy file {path}, key training.learners: there is no learner "
-                f"{entry.name!r}; there are {', '.join(LEARNERS)}, and one of your own is named "
-                f"module:class"
-            )
+    for place, entry in enumerate(strategy.training.learners):
+        _refuse_unknown_learner(path, entry.name)
+        if entry.name in PARAMETERS:
+            _check_parameters(path, place, entry)
     return strategy
 
 
-def _what_is_wrong(error: ValidationError) -> str:
-    """Return a sentence about one key, first of all an unknown one: it explains a missing one."""
+def _refuse_unknown_learner(path: Path, name: str) -> None:
+    if name not in LEARNERS and ":" not in name:
+        raise StrategyError(
+            f"strategy file {path}, key training.learners: there is no learner {name!r}; there "
+            f"are {', '.join(LEARNERS)}, and one of your own is named module:class"
+        )
+
+
+def _check_parameters(path: Path, place: int, entry: LearnerSettings) -> None:
+    """Refuse parameters that a built-in learner does not have, or of another type or range."""
+    schema = PARAMETERS[entry.name]
+    try:
+        schema.model_validate(entry.params)
+    except ValidationError as error:
+        within = ("training", "learners", str(place), "params")
+        problem = _what_is_wrong(
+            error, root=schema, within=within, noun=f"parameter of {entry.name}"
+        )
+        raise StrategyError(f"strategy file {path}, {problem}") from None
+
+
+def _what_is_wrong(
+    error: ValidationError,
+    *,
+    root: type[BaseModel] = Strategy,
+    within: Sequence[str] = (),
+    noun: str = "key of a strategy",
+) -> str:
+    """Return a sentence about one key, first of all an unknown one: it explains a missing one.
+
+    `within` names the tables around the one that `root` describes.
+    """
     found = error.errors(include_url=False)
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     *table, name = (str(part) for part in first["loc"])
-    key = f"key {'.'.join((*table, name))}:"
+    key = f"key {'.'.join((*within, *table, name))}:"
     if first["type"] == "extra_forbidden":
-        known = _known_keys(table)
+        known = _known_keys(root, table)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        return f"{key} is no key of a strategy; {hint}"
+        return f"{key} is no {noun}; {hint}"
     if first["type"] == "missing":
         return f"{key} is missing; add it"
+    if first["type"] == OUT_OF_ORDER:
+        return f"{key} {first['msg']}; correct one of them"
     received = repr(first["input"])
     if len(received) > LONGEST_VALUE:
         received = f"{received[:LONGEST_VALUE]}..."
     return f"{key} {first['msg'].lower()}, received {received}; correct it"
 
 
-def _known_keys(table: list[str]) -> list[str]:
+def _known_keys(root: type[BaseModel], table: list[str]) -> list[str]:
     """Return the keys of a table of the file; a number among its names is a place in a list."""
-    section: type[BaseModel] = Strategy
+    section = root
     for name in table:
         if name in section.model_fields:
             kind = section.model_fields[name].annotation
@@ -246,4 +279,4 @@ def _known_keys(table: list[str]) -> list[str]:
                 for each in (kind, *get_args(kind))
                 if isinstance(each, type) and issubclass(each, BaseModel)
             )
-    return list(section.model_fields)
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -6,13 +6,16 @@ import json
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from quant_mlops.drift.rules import Mode
+from quant_mlops.drift.rules import AlertConfig, Mode
+from quant_mlops.training.learner_parameters import Integer, Number
 from quant_mlops.training.look_ahead import DEFAULT_LIMIT
 
 BUNDLED_SAMPLE = "bundled:sample"
 BUILTIN_FEATURES = "quant_mlops.features.builtin"
+OUT_OF_ORDER = "out_of_order"
 
 
 class Section(BaseModel):
@@ -25,7 +28,7 @@ class PriceSettings(Section):
     """Where prices come from; `file` is a path or `bundled:sample`."""
 
     file: str
-    availability_lag_minutes: int = Field(default=15, ge=0)
+    availability_lag_minutes: Integer = Field(default=15, ge=0)
 
 
 class UniverseSettings(Section):
@@ -62,11 +65,11 @@ class LearnerSettings(Section):
 class WalkForwardSettings(Section):
     """How learners are judged by walking forward; what is not said is as for the one split."""
 
-    folds: int = Field(gt=0)
-    test_sessions: int = Field(gt=0)
-    val_sessions: int | None = Field(default=None, gt=0)
-    train_sessions: int | None = Field(default=None, gt=0)
-    embargo_sessions: int | None = Field(default=None, ge=0)
+    folds: Integer = Field(gt=0)
+    test_sessions: Integer = Field(gt=0)
+    val_sessions: Integer | None = Field(default=None, gt=0)
+    train_sessions: Integer | None = Field(default=None, gt=0)
+    embargo_sessions: Integer | None = Field(default=None, ge=0)
 
 
 class TrainingSettings(Section):
@@ -75,12 +78,12 @@ class TrainingSettings(Section):
     A feature whose mean IC with the future is beyond `max_feature_ic` is taken for look-ahead.
     """
 
-    window_sessions: int = Field(gt=0)
-    val_sessions: int = Field(gt=0)
-    test_sessions: int = Field(gt=0)
-    embargo_sessions: int = Field(default=0, ge=0)
-    max_feature_ic: float = Field(default=DEFAULT_LIMIT, gt=0, le=1)
-    seed: int = 7
+    window_sessions: Integer = Field(gt=0)
+    val_sessions: Integer = Field(gt=0)
+    test_sessions: Integer = Field(gt=0)
+    embargo_sessions: Integer = Field(default=0, ge=0)
+    max_feature_ic: Number = Field(default=DEFAULT_LIMIT, gt=0, le=1)
+    seed: Integer = 7
     learners: tuple[LearnerSettings, ...] = Field(min_length=1)
     walk_forward: WalkForwardSettings | None = None
 
@@ -88,8 +91,8 @@ class TrainingSettings(Section):
 class PortfolioSettings(Section):
     """How signals become positions and what trading them costs."""
 
-    min_names: int = Field(default=5, ge=2)
-    cost_bps: float = Field(default=5.0, ge=0)
+    min_names: Integer = Field(default=5, ge=2)
+    cost_bps: Number = Field(default=5.0, ge=0)
 
 
 class MonitoringSettings(Section):
@@ -100,34 +103,66 @@ class MonitoringSettings(Section):
 
     first_session: date
     last_session: date | None = None
-    evaluation_lag_hours: float = Field(default=4.0, gt=0)
-    psi_window_sessions: int = Field(default=60, gt=0)
-    ic_horizons: tuple[Annotated[int, Field(gt=0, le=252)], ...] = ()
-    retrain_cooldown_sessions: int = Field(default=20, ge=0)
+    evaluation_lag_hours: Number = Field(default=4.0, gt=0)
+    psi_window_sessions: Integer = Field(default=60, gt=0)
+    ic_horizons: tuple[Annotated[Integer, Field(gt=0, le=252)], ...] = ()
+    retrain_cooldown_sessions: Integer = Field(default=20, ge=0)
 
 
 class GateSettings(Section):
     """When a challenger replaces the champion."""
 
-    min_sessions: int = Field(default=60, gt=0)
-    min_probability: float = Field(default=0.8, ge=0.5, le=1)
-    min_return_probability: float = Field(default=0.0, ge=0, le=1)
-
-
-# A rule with a threshold that is no number would never fire, and nobody would notice.
-Threshold = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+    min_sessions: Integer = Field(default=60, gt=0)
+    min_probability: Number = Field(default=0.8, ge=0.5, le=1)
+    min_return_probability: Number = Field(default=0.0, ge=0, le=1)
 
 
 class RuleSettings(Section):
     """Thresholds of the response matrix, and the mode in which its rules are read."""
 
-    ic_warning: Threshold = 0.02
-    ic_critical: Threshold = 0.01
-    psi_warning: Threshold = 0.10
-    psi_critical: Threshold = 0.25
-    sharpe_warning: Threshold = 0.5
-    sharpe_critical: Threshold = 0.0
-    clear_after: int = Field(default=5, gt=0)
-    cooldown_sessions: int = Field(default=0, ge=0)
+    # A rule with a threshold that is no number would never fire, and nobody would notice.
+    ic_warning: Number = Field(default=0.02, validate_default=True)
+    ic_critical: Number = Field(default=0.01, validate_default=True)
+    psi_warning: Number = 0.10
+    psi_critical: Number = Field(default=0.25, validate_default=True)
+    sharpe_warning: Number = 0.5
+    sharpe_critical: Number = Field(default=0.0, validate_default=True)
+    clear_after: Integer = Field(default=5, gt=0)
+    cooldown_sessions: Integer = Field(default=0, ge=0)
     mode: Mode = "as_written"
-    false_alarms_a_year: float = Field(default=1.0, gt=0, le=50)
+    false_alarms_a_year: Number = Field(default=1.0, gt=0, le=50)
+
+    @field_validator("ic_warning")
+    @classmethod
+    def _not_wrong_already(cls, warning: float) -> float:
+        wrong = AlertConfig().ic_wrong
+        if warning < wrong:
+            raise PydanticCustomError(
+                OUT_OF_ORDER,
+                "{warning} is below {wrong}, where ic_negative pauses the strategy, so that the "
+                "warning would come after it",
+                {"warning": warning, "wrong": wrong},
+            )
+        return warning
+
+    @field_validator("ic_critical", "psi_critical", "sharpe_critical")
+    @classmethod
+    def _graver_than_the_warning(cls, critical: float, info: ValidationInfo) -> float:
+        """Refuse a critical threshold that a metric reaches before the one of the warning."""
+        name = str(info.field_name).replace("critical", "warning")
+        if name not in info.data:
+            return critical
+        warning, rises = info.data[name], name.startswith("psi")
+        if critical < warning if rises else critical > warning:
+            raise PydanticCustomError(
+                OUT_OF_ORDER,
+                "{critical} is {side} rules.{name}, which is {warning}, so that the warning would "
+                "come after it",
+                {
+                    "critical": critical,
+                    "side": "below" if rises else "above",
+                    "name": name,
+                    "warning": warning,
+                },
+            )
+        return critical

@@ -17,6 +17,7 @@ import pytest
 from quant_mlops.errors import TrainingError
 from quant_mlops.training.evaluation import EvaluationSettings
 from quant_mlops.training.fitting import load_model
+from quant_mlops.training.learner_parameters import PARAMETERS, XgboostParameters
 from quant_mlops.training.learners import (
     LEARNERS,
     Example,
@@ -59,7 +60,7 @@ def recipe_of(config: LearnerConfig, artifacts: Mapping[str, bytes]) -> Recipe:
 
 
 def test_every_learner_is_tested_here() -> None:
-    assert {config.name for config in CONFIGS} == set(LEARNERS)
+    assert {config.name for config in CONFIGS} == set(LEARNERS) == set(PARAMETERS)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
@@ -205,6 +206,33 @@ def test_parameters_that_xgboost_refuses_are_named() -> None:
     config = LearnerConfig("xgboost", {"max_depth": -3})
     with pytest.raises(TrainingError, match=r"refused the parameters \{'max_depth': -3\}"):
         learner_named("xgboost").fit(*examples(), config)
+
+
+def test_every_parameter_that_is_let_through_is_known_to_xgboost() -> None:
+    import xgboost
+
+    only = {
+        "huber_slope": {"objective": "reg:pseudohubererror"},
+        "quantile_alpha": {"objective": "reg:quantileerror", "quantile_alpha": 0.5},
+        "tweedie_variance_power": {"objective": "reg:tweedie"},
+        "monotone_constraints": {"monotone_constraints": "(1,0,0,0)"},
+        "interaction_constraints": {"interaction_constraints": "[[0,1]]"},
+        "eval_metric": {"eval_metric": "mae"},
+        "disable_default_eval_metric": {"disable_default_eval_metric": 1},
+    } | {
+        name: {"booster": "dart", "one_drop": 1}
+        for name in ("sample_type", "normalize_type", "rate_drop", "one_drop", "skip_drop")
+    }
+    train, _ = examples(rows=40)
+    matrix = xgboost.DMatrix(train.features, np.abs(train.target), nthread=1)
+    for name, field in XgboostParameters.model_fields.items():
+        if name not in ("rounds", "patience"):
+            params = {"verbosity": 1, "nthread": 1, "tree_method": "hist"}
+            params |= {field.alias or name: field.default} | only.get(name, {})
+            # What it does not know it warns of, which is an error here.
+            xgboost.train(params, matrix, num_boost_round=1)
+    with pytest.warns(UserWarning, match="max_dept"):
+        xgboost.train({"verbosity": 1, "max_dept": 3}, matrix, num_boost_round=1)
 
 
 def test_an_unknown_learner_is_named_with_those_there_are() -> None:
