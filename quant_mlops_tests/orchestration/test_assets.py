@@ -12,10 +12,13 @@ from urllib.parse import urlparse
 
 import dagster as dg
 import psycopg
+import pyarrow as pa
 import pytest
 
 from quant_mlops.database import Database
 from quant_mlops.errors import QuantMlopsError, TrainingError
+from quant_mlops.market.price_bars import write_bars
+from quant_mlops.market.price_files import BARS_SCHEMA
 from quant_mlops.orchestration.assets.monitoring import ROWS_SHOWN
 from quant_mlops.orchestration.assets.training import METRICS_SHOWN
 from quant_mlops.orchestration.instance import run_job
@@ -103,6 +106,31 @@ def test_price_metadata_shows_source_digest_and_defects(ran: Any) -> None:
     assert len(found["file_sha256"]) == 64
     assert found["defects"] == [("reason", "rows", "outcome", "rule")]
     assert any("assumed" in note for note in found["notes"])
+
+
+def test_prices_of_another_source_are_named_in_the_metadata_and_the_log(
+    defs: dg.Definitions, desk: Any, strategy: Strategy, sessions: list[date]
+) -> None:
+    first, calendar = strategy.first_partition, strategy.trading_calendar
+    bars = {
+        "ticker": "T00",
+        "session": first,
+        "event_time": calendar.close_time(first),
+        "ingest_time": calendar.close_time(first),
+        "close": 1.5,
+        "availability_observed": True,
+    }
+    with Database(desk.conninfo) as database:
+        table = pa.Table.from_pylist([bars], schema=BARS_SCHEMA)
+        write_bars(database, table, source="vendor.csv")
+    result = run_job(
+        defs, desk.instance, "small_history",
+        sessions=(first, first), assets=[dg.AssetKey(["small", "price_bars"])],
+    )  # fmt: skip
+    sentence = metadata(result, "price_bars")["notes"][-1]
+    assert sentence.startswith(f"1 bar restates one of another source, such as T00 on {first} with")
+    assert "1.5 in vendor.csv" in sentence
+    assert sentence in [entry.user_message for entry in desk.instance.all_logs(result.run_id)]
 
 
 def test_feature_metadata_counts_each_feature(ran: Any) -> None:
