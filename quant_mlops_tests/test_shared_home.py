@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from quant_mlops import audits, pending, pipeline, retraining
+from quant_mlops.alerts.diagnostics import Diagnostics, Opening, diagnose
+from quant_mlops.alerts.market_conditions import MarketReader
 from quant_mlops.daily import report_session
 from quant_mlops.database import Database
+from quant_mlops.database.queries import query
+from quant_mlops.features.integrity import feature_integrity
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.reporting import summarise
@@ -111,6 +115,7 @@ def said_of(context: StrategyContext, session: date) -> dict[str, Any]:
     metrics = context.monitor.calculate_metrics(session)
     summary = summarise(context)
     snapshots = list_snapshots(database, name)
+    unlisted = context.sessions(session, context.calendar.next(session, 3)).tolist()[1:]
     return {
         "predicted": database.fetch_all(
             "SELECT session, entity_key, signal FROM predictions "
@@ -135,10 +140,34 @@ def said_of(context: StrategyContext, session: date) -> dict[str, Any]:
         "parity": [(p.compared, p.agrees) for p in audits.parity_check(
             context, context.sessions(context.calendar.previous(session, 3), session)
         )],
+        "checked": diagnosed(context, session),
+        "market": MarketReader(database, context.calendar, context.tickers).conditions(
+            session, None, as_of=evaluation_time(context, session)
+        ),
+        "unpriced": database.fetch_all(
+            query("select_sessions_without_price"),
+            {"sessions": unlisted, "tickers": context.tickers},
+        ),
+        "integrity": feature_integrity(
+            database, context.calendar, context.strategy.definitions,
+            first=session, last=session, tickers=context.tickers,
+        ),
         "arrival": [(a.key, a.rows) for a in audits.feature_arrivals(context)],
         "reproducible": [verify_snapshot(context.store, s).reproducible for s in snapshots],
         "rows": [snapshot.row_count for snapshot in snapshots],
     }  # fmt: skip
+
+
+def diagnosed(context: StrategyContext, session: date) -> list[dict[str, Any]]:
+    strategy = context.strategy
+    settings = Diagnostics(
+        strategy.feature_versions, strategy.definitions, strategy.horizon, context.tickers
+    )
+    opening = Opening("pause_strategy", context.calendar.previous(session, 3), session)
+    return diagnose(
+        context.database, context.calendar, settings, [opening],
+        evaluation_lag=strategy.evaluation_lag,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +206,8 @@ def test_another_strategy_of_the_home_changes_nothing_of_what_is_said(
     assert before["reproducible"] == [True]
     assert before["report"][:2] == (len(LISTED) * len(FIRST_NAMES), len(FIRST_NAMES))
     assert before["priced"] == (days[LISTED[0]], days[LISTED[-1]])
+    assert len(before["unpriced"]) == 3
+    assert before["market"]["recent_daily_volatility"] > 0
     assert said_of(first, days[LISTED[-1]]) == before
 
 
