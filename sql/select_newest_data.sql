@@ -1,8 +1,9 @@
--- Newest session, up to the one judged, with any price known by then, any prediction, and the drift
--- of any feature.
+-- Newest session, up to the one judged, with a price of some tickers, or of any, known by then, with
+-- any prediction, and with the drift of any feature.
 SELECT (
     SELECT session FROM price_bars
     WHERE session <= %(session)s AND ingest_time <= %(as_of)s
+      AND (%(tickers)s::text[] IS NULL OR ticker IN (SELECT unnest(%(tickers)s::text[])))
     ORDER BY session DESC LIMIT 1
 ), (
     SELECT session FROM predictions

@@ -122,6 +122,7 @@ class AlertWriter:
                 strategy_id=self.strategy_id,
                 session=day[episode.opened],
                 missing=history.missing[episode.opened],
+                tickers=market.tickers,
                 as_of=as_of,
             )
         values = watched_values(history, rule)

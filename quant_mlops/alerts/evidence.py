@@ -78,6 +78,7 @@ def missing_data_evidence(
     strategy_id: str,
     session: date,
     missing: Sequence[str],
+    tickers: Sequence[str] | None,
     as_of: datetime,
 ) -> dict[str, Any]:
     """Return the evidence of an alert about missing data: what, and how far there are any.
@@ -86,10 +87,17 @@ def missing_data_evidence(
     ----------
     missing : sequence of str
         What the session lacks.
+    tickers : sequence of str or None
+        Whose prices count; None for those of every ticker.
     as_of : datetime
         When the session was judged: data that came later were missing.
     """
-    parameters = {"strategy_id": strategy_id, "session": session, "as_of": as_of}
+    parameters = {
+        "strategy_id": strategy_id,
+        "session": session,
+        "tickers": None if tickers is None else list(tickers),
+        "as_of": as_of,
+    }
     prices, predictions, features = database.fetch_all(query("select_newest_data"), parameters)[0]
     return {
         "missing": list(missing),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -40,7 +41,11 @@ def record_listing(connection: psycopg.Connection[TupleRow], listing: TickerList
 
 
 def traded_tickers(
-    database: Database, strategy_id: str | None, *, universe: str | None = None
+    database: Database,
+    strategy_id: str | None,
+    *,
+    universe: str | None = None,
+    recorded_by: datetime | None = None,
 ) -> list[str] | None:
     """Return the tickers that a strategy trades, in code point order; None for every one.
 
@@ -50,6 +55,8 @@ def traded_tickers(
     strategy_id : str or None
     universe : str, optional
         Index whose members the strategy trades, whoever's bars they are.
+    recorded_by : datetime, optional
+        Aware; tickers that were ingested for it later do not count. All do by default.
 
     Returns
     -------
@@ -58,5 +65,6 @@ def traded_tickers(
     """
     if strategy_id is None or universe is not None:
         return None
-    rows = database.fetch_all(query("select_strategy_tickers"), [strategy_id])
+    parameters = {"strategy_id": strategy_id, "recorded_by": recorded_by}
+    rows = database.fetch_all(query("select_strategy_tickers"), parameters)
     return [ticker for (ticker,) in rows] or None

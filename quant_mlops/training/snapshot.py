@@ -57,6 +57,9 @@ class SnapshotDefinition:
     strategy_id : str, optional
         Without a universe only the tickers of this strategy are in, see `traded_tickers`; every
         one with a price by default.
+    listed_by : datetime, optional
+        Aware. Tickers that were ingested for the strategy later are not in, however old their
+        prices; by default all are.
     vintage : {"as_known", "first", "latest"}
         Anything but the first makes a training set that sees the future, to be held against
         the one that does not.
@@ -69,6 +72,7 @@ class SnapshotDefinition:
     knowledge_time: datetime
     universe: str | None = None
     strategy_id: str | None = None
+    listed_by: datetime | None = None
     vintage: Vintage = "as_known"
 
     def meaning(self) -> dict[str, Any]:
@@ -119,7 +123,12 @@ def snapshot_blocks(
         About how many rows of the spine a block has; at least one session.
     """
     sessions = calendar.sessions(definition.first, definition.last)
-    tickers = traded_tickers(store.database, definition.strategy_id, universe=definition.universe)
+    tickers = traded_tickers(
+        store.database,
+        definition.strategy_id,
+        universe=definition.universe,
+        recorded_by=definition.listed_by,
+    )
     for part in _parts(
         store.database, calendar, sessions, definition, tickers=tickers, block_rows=block_rows
     ):

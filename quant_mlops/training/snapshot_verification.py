@@ -157,6 +157,7 @@ def definition_of(snapshot: Snapshot) -> SnapshotDefinition:
         knowledge_time=snapshot.knowledge_time,
         universe=snapshot.universe,
         strategy_id=snapshot.strategy_id,
+        listed_by=snapshot.created_at,
     )
 
 

@@ -441,7 +441,7 @@ def test_a_calibrated_rule_watches_its_sum_and_keeps_where_its_limit_comes_from(
     assert alert.evidence["values"] == {days[6].isoformat(): 0.225}
     assert alert.evidence["calibration"] == {
         "false_alarms_a_year": 1.0, "first": "2020-01-02", "last": "2020-12-31",
-        "sessions": 250, "paths": 500, "seed": 7, "cusum_reference": 0.025,
+        "sessions": 250, "paths": 500, "seed": 7, "beyond": None, "cusum_reference": 0.025,
     }  # fmt: skip
     assert current_state(database, "mo'mentum").status == "paused"
     history = read_history(database, calendar, strategy_id="mo'mentum", last=days[9])

@@ -52,6 +52,10 @@ def test_a_strategy_trades_what_was_ingested_for_it(
     assert traded_tickers(database, "one", universe="index") is None
     assert traded_tickers(database, "three") is None
     assert traded_tickers(database, None) is None
+    before = database.now()
+    write_bars(database, bars_of("e"), source="x", listing=TickerListing(["one"], ["e"]))
+    assert traded_tickers(database, "one") == ["B", "c", "e"]
+    assert traded_tickers(database, "one", recorded_by=before) == ["B", "c"]
 
 
 def test_known_bars_are_recorded_for_a_further_strategy_and_nothing_is_ever_removed(

@@ -14,6 +14,7 @@ import pytest
 from quant_mlops.database import Database
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.membership import MEMBERSHIP_SCHEMA, write_memberships
+from quant_mlops.market.strategy_tickers import TickerListing, record_listing
 from quant_mlops.training.code_version import CodeVersion
 from quant_mlops.training.label import LabelDefinition
 from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
@@ -50,6 +51,12 @@ def snapshot(database: Database, market: Any, known_at: datetime, tmp_path: Path
         schema=MEMBERSHIP_SCHEMA,
     )
     write_memberships(database, members, universe="index", source="test")
+    return stored(database, market, known_at, tmp_path, universe="index")
+
+
+def stored(
+    database: Database, market: Any, known_at: datetime, folder: Path, **names: str
+) -> Snapshot:
     definition = SnapshotDefinition(
         # In an order that JSON in PostgreSQL does not keep.
         features={"slow": 1, "fast": 1},
@@ -57,14 +64,14 @@ def snapshot(database: Database, market: Any, known_at: datetime, tmp_path: Path
         first=market.sessions[1],
         last=market.sessions[-1],
         knowledge_time=known_at,
-        universe="index",
+        **names,
     )
     return store_snapshot(
         database,
         definition,
         snapshot_blocks(FeatureStore(database), market.calendar, definition, block_rows=30),
         strategy_id="momentum",
-        folder=tmp_path,
+        folder=folder,
         logic_hashes={},
         code=CodeVersion("git 1234", dirty=False),
     )
@@ -133,6 +140,21 @@ def test_revisions_are_those_that_the_market_had_after_the_decisions(
                 expected[(*key, name)] = newest.value
     assert {k: v for k, v in listed.items() if k[2] in ("slow", "fast")} == expected
     assert len(expected) > 5
+
+
+def test_tickers_ingested_for_the_strategy_later_leave_it_verified(
+    database: Database, market: Any, known_at: datetime, tmp_path: Path
+) -> None:
+    first, *others = market.tickers
+    with database.transaction() as connection:
+        record_listing(connection, TickerListing(["momentum"], others))
+    snapshot = stored(database, market, known_at, tmp_path, strategy_id="momentum")
+    assert first not in pq.read_table(snapshot.data_file)["entity_key"].unique().to_pylist()
+    with database.transaction() as connection:
+        record_listing(connection, TickerListing(["momentum"], [first]))
+    assert verify_snapshot(FeatureStore(database), snapshot).reproducible
+    newer = stored(database, market, known_at, tmp_path / "newer", strategy_id="momentum")
+    assert first in pq.read_table(newer.data_file)["entity_key"].unique().to_pylist()
 
 
 def test_a_flipped_cell_is_tampering_and_is_named(database: Database, snapshot: Snapshot) -> None:
