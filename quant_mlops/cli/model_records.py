@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
+from quant_mlops.cli.named_model import NamedModel, open_model
 from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table, say
-from quant_mlops.cli.reproduction import found_model
-from quant_mlops.cli.workspace import open_strategy, strategy_option
+from quant_mlops.cli.workspace import open_strategy, open_workspace, strategy_option
 from quant_mlops.errors import QuantMlopsError
+from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.lineage import Lineage
 from quant_mlops.registry.metrics import DATASET_TYPES
-from quant_mlops.registry.records import ModelInfo, TrainingRunRecord
+from quant_mlops.registry.records import TrainingRunRecord
 from quant_mlops.registry.training_runs import RUN_STATUSES
-from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.snapshot_files import check_file, find_snapshot
 from quant_mlops.training.snapshot_verification import revisions_since
 
@@ -30,21 +30,20 @@ DIGITS_SHOWN = 16
     show_default=True,
     help="Count the cells of its training set that have been corrected since.",
 )
-@strategy_option
 @json_option
-def show(
-    name: str, version: int | None, revisions: bool, strategy_name: str | None, as_json: bool
-) -> None:
+def show(name: str, version: int | None, revisions: bool, as_json: bool) -> None:
     """Show a version of a model, the newest by default, and what it was made of.
+
+    NAME may be the model's id, which needs no VERSION.
 
     How much of its training set would differ with today's knowledge is found by collecting it
     again, which takes seconds.
     """
-    with open_strategy(strategy_name) as work:
-        model = found_model(work, name, version)
+    with open_model(name, version) as work:
+        model = work.model
         metrics = work.registry.get_metrics(model.model_id)
         lineage = work.registry.lineage(model.model_id)
-        revised, words = _revised(work, model) if revisions else (None, "not counted")
+        revised, words = _revised(work) if revisions else (None, "not counted")
     document = {
         "model": model,
         "metrics": metrics,
@@ -99,27 +98,25 @@ def runs(status: str | None, last: int, strategy_name: str | None, as_json: bool
 @click.argument("version", type=int)
 @click.option("--by", required=True, help="Who deletes it.")
 @click.option("--reason", required=True, help="Why.")
-@strategy_option
 @json_option
-def delete(
-    name: str, version: int, by: str, reason: str, strategy_name: str | None, as_json: bool
-) -> None:
+def delete(name: str, version: int, by: str, reason: str, as_json: bool) -> None:
     """Delete a version that was never live and that nothing refers to.
 
     What it was, who deleted it and why is kept, and its number is not given again.
     """
-    with open_strategy(strategy_name) as work:
-        work.registry.delete_model(name, version, by=by, reason=reason)
-        done = work.registry.deleted_models(name=name)[-1]
+    with open_workspace() as (_, access):
+        registry = ModelRegistry(access.database)
+        registry.delete_model(name, version, by=by, reason=reason)
+        done = registry.deleted_models(name=name)[-1]
     sentence = f"{name} v{version} is deleted; its record is kept"
     emit(done, as_json=as_json, show=lambda: say(sentence))
 
 
-def _revised(work: StrategyContext, model: ModelInfo) -> tuple[dict[str, Any] | None, str]:
+def _revised(work: NamedModel) -> tuple[dict[str, Any] | None, str]:
     """Return what of the training set has been corrected since, as a document and in words."""
-    if model.snapshot_id is None:
+    if work.model.snapshot_id is None:
         return None, "no training set"
-    snapshot = find_snapshot(work.database, model.snapshot_id)
+    snapshot = find_snapshot(work.database, work.model.snapshot_id)
     try:
         check_file(snapshot)
         found = revisions_since(work.store, snapshot, now=work.database.now(), cells=0)

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from quant_mlops.cli.named_model import open_model
 from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
-from quant_mlops.cli.reproduction import found_model
-from quant_mlops.cli.workspace import open_strategy, strategy_option
+from quant_mlops.cli.workspace import choose_strategy, open_workspace
+from quant_mlops.registry import ModelRegistry
 
 # What a column is called, and the metric it shows.
 SHOWN = {
@@ -40,7 +41,7 @@ class Tag(click.ParamType[tuple[str, str | None]]):
     "- before it the greatest first.",
 )
 @click.option("--last", type=COUNT, help="At most so many, the first in that order.")
-@strategy_option
+@click.option("--strategy", "strategy_name", help="Of this strategy only.")
 @json_option
 def list_models(
     tags: tuple[tuple[str, str | None], ...],
@@ -49,10 +50,11 @@ def list_models(
     strategy_name: str | None,
     as_json: bool,
 ) -> None:
-    """List the models of a strategy; what is undefined stands last in any order."""
-    with open_strategy(strategy_name) as work:
-        found = work.registry.search_models(
-            strategy_type=work.strategy.name, tags=dict(tags), order_by=order_by, limit=last
+    """List models; what is undefined stands last in any order."""
+    with open_workspace() as (settings, access):
+        only = None if strategy_name is None else choose_strategy(settings, strategy_name).name
+        found = ModelRegistry(access.database).search_models(
+            strategy_type=only, tags=dict(tags), order_by=order_by, limit=last
         )
     rows = [(f.model.label, *(f.metrics.get(name) for name in SHOWN.values())) for f in found]
     header = ("model", *SHOWN)
@@ -65,7 +67,6 @@ def list_models(
 @click.argument("tag", type=Tag())
 @click.option("--by", required=True, help="Who sets or removes it.")
 @click.option("--remove", is_flag=True, help="Remove the tag; its history stays.")
-@strategy_option
 @json_option
 def tag(
     name: str,
@@ -73,7 +74,6 @@ def tag(
     tag: tuple[str, str | None],
     by: str,
     remove: bool,
-    strategy_name: str | None,
     as_json: bool,
 ) -> None:
     """Give a version the TAG=VALUE, or take a TAG from it."""
@@ -81,8 +81,8 @@ def tag(
     if remove == (value is not None):
         wanted = "TAG alone" if remove else "TAG=VALUE"
         raise click.BadParameter(f"give {wanted}", param_hint="TAG")
-    with open_strategy(strategy_name) as work:
-        model = found_model(work, name, version)
+    with open_model(name, version) as work:
+        model = work.model
         if value is None:
             work.registry.remove_tag(model.model_id, key, by=by)
         else:

@@ -9,15 +9,17 @@ import click
 
 from quant_mlops.cli.model_records import delete, runs, show
 from quant_mlops.cli.model_search import SHOWN, list_models, tag
+from quant_mlops.cli.named_model import NamedModel, open_model
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
-from quant_mlops.cli.reproduction import found_model, reproduce_model, verify_model
+from quant_mlops.cli.reproduction import reproduce_model, verify_model
 from quant_mlops.cli.verdicts import verdicts
-from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
+from quant_mlops.cli.workspace import Instant, choose_strategy, open_strategy, strategy_option
 from quant_mlops.errors import ModelNotFoundError, RegistryError
 from quant_mlops.registry.deployments import UNSET
 from quant_mlops.registry.records import Deployment, ModelInfo
 from quant_mlops.retraining import retrain
 from quant_mlops.strategy_context import newest_knowledge
+from quant_mlops.strategy_files import read_strategies
 
 NO_MODEL = "none"
 
@@ -159,12 +161,13 @@ def promote(
     strategy_name: str | None,
     as_json: bool,
 ) -> None:
-    """Make a version live, from now on unless a time is given."""
+    """Make a version live for its strategy, from now on unless a time is given."""
     expected: object = UNSET if expected_current is None else expected_current
-    with open_strategy(strategy_name) as work:
-        _refuse_foreign(found_model(work, name, version), work.strategy.name)
+    with open_model(name, version) as work:
+        strategy_id = _strategy_of(work, strategy_name)
+        _refuse_foreign(work.model, strategy_id)
         done = work.registry.promote(
-            name, version, work.strategy.name, by=by, reason=reason,
+            name, version, strategy_id, by=by, reason=reason,
             expected_current=None if expected == NO_MODEL else expected,
             effective_from=effective_from,
         )  # fmt: skip
@@ -181,6 +184,14 @@ def rollback(by: str, reason: str, strategy_name: str | None, as_json: bool) -> 
     with open_strategy(strategy_name) as work:
         done = work.registry.rollback(work.strategy.name, by=by, reason=reason)
     _emit_deployment(done, as_json=as_json)
+
+
+def _strategy_of(work: NamedModel, asked: str | None) -> str:
+    """Return the strategy that was asked for, or that of the model if it has a file."""
+    own = work.model.strategy_type
+    if asked is None and own in read_strategies(work.settings).strategies:
+        asked = own
+    return choose_strategy(work.settings, asked).name
 
 
 def _refuse_foreign(model: ModelInfo, strategy_id: str) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import click
 
-from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
-from quant_mlops.cli.workspace import open_strategy, strategy_option
-from quant_mlops.errors import ModelNotFoundError, StrategyError
+from quant_mlops.cli.named_model import open_model
+from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
 from quant_mlops.registry.checklist import FAILED, reproducibility_checklist
-from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.reproduction import Reproduction, last_reproduction, reproduce
-from quant_mlops.strategy_context import StrategyContext
 
 WORDS = {True: "identical", False: "DIFFERENT", None: "not tried"}
 
@@ -18,22 +15,20 @@ WORDS = {True: "identical", False: "DIFFERENT", None: "not tried"}
 @click.command("verify", epilog="Example: quant-mlops models verify momentum_xgboost 1")
 @click.argument("name")
 @click.argument("version", type=int, required=False)
-@strategy_option
 @json_option
-def verify_model(name: str, version: int | None, strategy_name: str | None, as_json: bool) -> None:
+def verify_model(name: str, version: int | None, as_json: bool) -> None:
     """Print the reproducibility checklist of a version, the newest by default.
+
+    NAME may be the model's id, which needs no VERSION.
 
     Code version, feature versions, training data, parameters, weights and evaluation metrics,
     each with a verdict and its proof. Ends with status 1 if a proof speaks against one.
     """
-    with open_strategy(strategy_name) as work:
-        model = found_model(work, name, version)
-        try:
-            definitions = work.strategy.definitions
-        except StrategyError as error:
-            say(f"note: {error}; the code of features is left out")
-            definitions = ()
-        items = reproducibility_checklist(work.registry, work.store, model, definitions=definitions)
+    with open_model(name, version) as work:
+        model = work.model
+        items = reproducibility_checklist(
+            work.registry, work.store, model, definitions=work.definitions()
+        )
         last = last_reproduction(work.registry, model)
     failed = any(each.verdict == FAILED for each in items)
     document = {
@@ -44,7 +39,9 @@ def verify_model(name: str, version: int | None, strategy_name: str | None, as_j
         rows = [(each.item, each.verdict, each.proof) for each in items]
         print_table(("item", "verdict", "proof"), rows, title=model.label)
         if last is None:
-            click.echo(f"never reproduced; `quant-mlops models reproduce {name} {model.version}`")
+            click.echo(
+                f"never reproduced; `quant-mlops models reproduce {model.name} {model.version}`"
+            )
         else:
             click.echo(
                 f"reproduced {last.recorded_at.isoformat(timespec='seconds')}: "
@@ -58,17 +55,18 @@ def verify_model(name: str, version: int | None, strategy_name: str | None, as_j
 
 @click.command("reproduce", epilog="Example: quant-mlops models reproduce momentum_xgboost 1")
 @click.argument("name")
-@click.argument("version", type=int)
-@strategy_option
+@click.argument("version", type=int, required=False)
 @json_option
-def reproduce_model(name: str, version: int, strategy_name: str | None, as_json: bool) -> None:
+def reproduce_model(name: str, version: int | None, as_json: bool) -> None:
     """Make a version again: its training set from the database, its weights in a new process.
+
+    It is the newest by default; NAME may be the model's id, which needs no VERSION.
 
     Says of data, weights, predictions and metrics whether they are identical, or where they
     differ first. The verdict is stored. Ends with status 1 if anything differs.
     """
-    with open_strategy(strategy_name) as work:
-        verdict = reproduce(work.registry, work.store, found_model(work, name, version))
+    with open_model(name, version) as work:
+        verdict = reproduce(work.registry, work.store, work.model)
 
     def show() -> None:
         rows = [(part.part, WORDS[part.identical], part.detail) for part in verdict.parts]
@@ -79,23 +77,6 @@ def reproduce_model(name: str, version: int, strategy_name: str | None, as_json:
     emit(_document(verdict), as_json=as_json, show=show)
     if not verdict.identical:
         raise click.exceptions.Exit(1)
-
-
-def found_model(work: StrategyContext, name: str, version: int | None) -> ModelInfo:
-    """Return a version of a model, the newest by default.
-
-    Raises
-    ------
-    ModelNotFoundError
-        There is no such model.
-    """
-    model = work.registry.get_model(name, version)
-    if model is None:
-        raise ModelNotFoundError(
-            f"there is no model {name if version is None else f'{name} v{version}'}; "
-            f"`quant-mlops models list` shows those there are"
-        )
-    return model
 
 
 def _document(verdict: Reproduction | None) -> dict[str, object] | None:

@@ -46,7 +46,8 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         if day < begins:
             raise MonitoringError(
                 f"{day} is before {begins}, when the monitoring of {work.strategy.name} begins; "
-                f"earlier sessions are history, see `quant-mlops features backfill`"
+                f"earlier sessions are history, see `quant-mlops features backfill "
+                f"--strategy {work.strategy.name}`"
             )
         prices = ingest_prices(work, day, day)
         stored = sum(done.result.stored for done in compute_features(work, day, day))
@@ -62,7 +63,8 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
     if predictions.sessions_without_model:
         say(
             f"no model of {work.strategy.name} was live at the open of {day}, so there are no "
-            f"predictions; `quant-mlops models train` makes the first"
+            f"predictions; `quant-mlops models train --strategy {work.strategy.name}` makes the "
+            f"first"
         )
     document = {
         "session": day,

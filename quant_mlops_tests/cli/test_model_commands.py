@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,3 +196,42 @@ def test_models_are_found_by_their_tags_and_ordered_by_a_metric(
 @pytest.mark.parametrize("arguments", [("stage",), ("stage=x", "--remove"), ("=x",), ("stage=",)])
 def test_a_tag_that_cannot_be_meant_is_wrong_usage(desk: Any, arguments: tuple[str, ...]) -> None:
     assert desk("models", "tag", "small_ridge", "1", *arguments, "--by", "ann").status == 2
+
+
+@pytest.fixture
+def beside_another(desk: Any, stock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give a desk with a second strategy, which has no model."""
+    text = (stock.home / "strategies" / "small.toml").read_text("utf-8")
+    folder = tmp_path / "strategies"
+    folder.mkdir()
+    (folder / "small.toml").write_text(text)
+    (folder / "other.toml").write_text(text.replace('name = "small"', 'name = "other"'))
+    monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(folder))
+    return desk
+
+
+def test_where_there_are_several_strategies_a_model_names_its_own(
+    beside_another: Any, registry: ModelRegistry
+) -> None:
+    second = registry.register_model("small_ridge", "small")
+    first = registry.get_model("small_ridge", 1)
+    assert first is not None
+    models = partial(beside_another, "models")
+    assert [m["model"]["version"] for m in models("list", "--json").document] == [1, 2]
+    assert models("list", "--strategy", "other", "--json").document == []
+    assert models("tag", "small_ridge", 2, "stage=review", "--by", "ann").status == 0
+    assert models("show", second, "--no-revisions", "--json").document["tags"] == {
+        "stage": "review"
+    }
+    assert models("delete", "small_ridge", 2, *WHO).status == 0
+    verified = models("verify", first.model_id)
+    assert "3 of 3 logic hashes in the store, 3 in the code" in verified.stdout
+    (command,) = re.findall("never reproduced; `quant-mlops (.*)`", verified.stdout)
+    assert beside_another(*command.split()).status == 0
+    again = models("promote", "small_ridge", 1, *WHO, "--json")
+    assert again.document["strategy_id"] == "small"
+    assert "not of other" in beside_another.fails(
+        "models", "promote", "small_ridge", 1, *WHO, "--strategy", "other"
+    )
+    unknown = beside_another.fails("models", "show", first.snapshot_id)
+    assert f"there is no model with id {first.snapshot_id}" in unknown
