@@ -19,6 +19,7 @@ ROOMS = [
     "storage",
     "settings",
     "instants",
+    "wording",
     "database",
     "market",
     "statistics",
@@ -51,12 +52,13 @@ ROOMS = [
     "cli",
     "__main__",
 ]
-GROUND = ["errors", "settings", "instants", "database", "market", "statistics"]
+GROUND = ["errors", "settings", "instants", "wording", "database", "market", "statistics"]
 BESIDE = {"market": {"statistics"}, "statistics": {"market"}}
 # What a room may import where the order alone does not say it.
 ONLY = {
     "errors": [],
     "instants": [],
+    "wording": [],
     "storage": ["errors"],
     "settings": ["errors", "storage"],
     "reports": GROUND,

@@ -18,7 +18,6 @@ from quant_mlops.reports.drawing import (
     MUTED,
     PAPER,
     SEVERITY,
-    counted,
     day_number,
     empty_figure,
     house_style,
@@ -28,6 +27,7 @@ from quant_mlops.reports.drawing import (
     session_axis,
 )
 from quant_mlops.reports.records import AlertEpisode, Retrain
+from quant_mlops.wording import counted
 
 NARROWEST_BAR = 0.004
 LANE_HEIGHT = 0.36

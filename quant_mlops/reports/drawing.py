@@ -187,11 +187,6 @@ def signed_percent(fraction: float) -> str:
     return f"{fraction:+.1%}".replace("-", "\N{MINUS SIGN}")
 
 
-def counted(number: int, what: str) -> str:
-    """Return "1 session", "2 sessions"."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 def legend_below(axes: Axes, handles: Sequence[Any], *, columns: int) -> None:
     """Put a legend under the axes, where it hides nothing."""
     if handles:

@@ -21,7 +21,6 @@ from quant_mlops.reports.drawing import (
     SKY,
     VERMILLION,
     broken,
-    counted,
     day_number,
     day_numbers,
     draw_line,
@@ -38,6 +37,7 @@ from quant_mlops.reports.drawing import (
 )
 from quant_mlops.reports.records import Days, Floats, Onset
 from quant_mlops.reports.return_figure import cumulative_return_figure
+from quant_mlops.wording import counted
 
 __all__ = [
     "alerts_figure",

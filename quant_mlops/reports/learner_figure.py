@@ -13,7 +13,6 @@ from quant_mlops.reports.drawing import (
     GREEN,
     GRID,
     INK,
-    counted,
     empty_figure,
     house_style,
     legend_below,
@@ -21,6 +20,7 @@ from quant_mlops.reports.drawing import (
     plain,
 )
 from quant_mlops.reports.records import Floats
+from quant_mlops.wording import counted
 
 SPLIT_COLOURS = (BLUE, AMBER, GREEN)
 SPREAD = 0.22

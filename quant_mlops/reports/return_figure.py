@@ -18,7 +18,6 @@ from quant_mlops.reports.drawing import (
     MUTED,
     PURPLE,
     VERMILLION,
-    counted,
     day_number,
     draw_line,
     empty_figure,
@@ -30,6 +29,7 @@ from quant_mlops.reports.drawing import (
     signed_percent,
 )
 from quant_mlops.reports.records import Days, Deployment, Floats
+from quant_mlops.wording import counted
 
 LABEL_SPACING = 0.022
 
