@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, say
-from quant_mlops.cli.timescale import as_document, print_hypertables, retain, timescale
+from quant_mlops.cli.retention import retain
+from quant_mlops.cli.timescale import as_document, print_hypertables, timescale
 from quant_mlops.cli.workspace import open_workspace
 from quant_mlops.database.access import open_server
 from quant_mlops.database.embedded import EmbeddedServer

@@ -1,11 +1,15 @@
-"""Retention: chunks that are older than an operator wants to keep, shown and then dropped."""
+"""Retention: chunks older than an operator wants to keep, shown, then dropped on the record."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
+import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from quant_mlops.database.connection import Database
 from quant_mlops.database.hypertables import hypertables
@@ -56,6 +60,39 @@ class Expiry:
         """Bytes of all chunks."""
         return sum(chunk.bytes for chunk in self.chunks)
 
+    @property
+    def until(self) -> datetime | None:
+        """Every row with an earlier event time is in the chunks; None without a chunk."""
+        return self.chunks[-1].range_end if self.chunks else None
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What was dropped, as it is on record.
+
+    Attributes
+    ----------
+    dropped_until : datetime
+        Every row of the table with an earlier event time went.
+    snapshot_ids : list of UUID
+        Training sets that were made of such rows.
+    """
+
+    table_name: str
+    dropped_until: datetime
+    row_count: int
+    snapshot_ids: list[UUID]
+    dropped_by: str
+    dropped_at: datetime
+
+    def sentence(self) -> str:
+        """Return what happened, to end a sentence with or to begin one."""
+        return (
+            f"rows of {self.table_name} before {self.dropped_until.astimezone(UTC):%Y-%m-%d} were "
+            f"dropped by retention on {self.dropped_at.astimezone(UTC):%Y-%m-%d} by "
+            f"{self.dropped_by}"
+        )
+
 
 def find_expired(database: Database, table: str, *, before: datetime) -> Expiry:
     """Return what a retention would drop, and drop nothing.
@@ -90,16 +127,63 @@ def find_expired(database: Database, table: str, *, before: datetime) -> Expiry:
     return Expiry(table, chunks, _count_rows(database, table, chunks))
 
 
-def drop_expired(database: Database, table: str, *, before: datetime) -> Expiry:
-    """Drop the chunks that `find_expired` finds, in one statement, and return them.
+def drop_expired(
+    database: Database,
+    table: str,
+    *,
+    before: datetime,
+    by: str,
+    snapshot_ids: Sequence[UUID] = (),
+) -> Expiry:
+    """Drop the chunks that `find_expired` finds, put that on record, and return them.
 
     Nothing brings them back: training sets made of them can be verified by their files alone.
+
+    Parameters
+    ----------
+    by : str
+        Who drops them; kept.
+    snapshot_ids : sequence of UUID
+        Training sets made of their rows, whose verification will say where these went.
+
+    Raises
+    ------
+    DatabaseError
+        `by` is empty, or as `find_expired`.
     """
+    if not by.strip():
+        raise DatabaseError(f"rows of {table} are dropped by somebody: give a name, not {by!r}")
     found = find_expired(database, table, before=before)
-    database.fetch_all(
-        "SELECT drop_chunks(%s::regclass, older_than => %s::timestamptz)", [table, before]
-    )
+    if found.chunks:
+        with database.transaction() as connection:
+            connection.execute(
+                "SELECT drop_chunks(%s::regclass, older_than => %s::timestamptz)", [table, before]
+            )
+            record_retention(connection, found, by=by, snapshot_ids=snapshot_ids)
     return found
+
+
+def record_retention(
+    connection: psycopg.Connection[TupleRow],
+    dropped: Expiry,
+    *,
+    by: str,
+    snapshot_ids: Sequence[UUID],
+) -> None:
+    """Put on record what was dropped, in the transaction that drops it."""
+    parameters = {
+        "table": dropped.table,
+        "dropped_until": dropped.until,
+        "row_count": dropped.rows,
+        "snapshot_ids": list(snapshot_ids),
+        "by": by.strip(),
+    }
+    connection.execute(query("insert_retention"), parameters)
+
+
+def retentions_of(database: Database, snapshot_id: UUID) -> list[Retention]:
+    """Return what was dropped of the rows that a training set was made of, oldest first."""
+    return database.fetch_rows(Retention, query("select_retentions_of_snapshot"), [snapshot_id])
 
 
 def _count_rows(database: Database, table: str, chunks: list[OldChunk]) -> int:

@@ -151,7 +151,9 @@ def _training_data(store: FeatureStore, snapshot: Snapshot | None) -> CheckedIte
     if verdict.file_problem is not None:
         return CheckedItem(item, FAILED, verdict.file_problem)
     if verdict.database_problem is not None:
-        return CheckedItem(item, FAILED, verdict.database_problem)
+        return CheckedItem(item, FAILED, verdict.database_words)
+    if verdict.dropped is not None:
+        return CheckedItem(item, UNPROVEN, f"the file is as written, but {verdict.dropped}")
     return CheckedItem(
         item,
         PROVEN,

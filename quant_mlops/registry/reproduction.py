@@ -22,9 +22,11 @@ from quant_mlops.features.store import FeatureStore
 from quant_mlops.registry.metrics import first_metric_difference
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.registry import ModelRegistry
+from quant_mlops.storage import place
 from quant_mlops.training.code_version import code_version, library_versions
 from quant_mlops.training.first_difference import first_difference
 from quant_mlops.training.fitting import load_model
+from quant_mlops.training.lost_training_sets import what_was_dropped
 from quant_mlops.training.matrices import training_rows
 from quant_mlops.training.recipe import CONFIG, Recipe, read_recipe
 from quant_mlops.training.refit import RefittedModel, refit_in_clean_process
@@ -78,7 +80,7 @@ def reproduce(registry: ModelRegistry, store: FeatureStore, model: ModelInfo) ->
     Raises
     ------
     RegistryError
-        The model has no training set.
+        The model has no training set, or retention has dropped rows that it was made of.
     TrainingError
         Its recipe cannot be read.
     ChecksumMismatchError, ArtifactError
@@ -90,6 +92,13 @@ def reproduce(registry: ModelRegistry, store: FeatureStore, model: ModelInfo) ->
             f"register it with snapshot_id"
         )
     snapshot = find_snapshot(registry.database, model.snapshot_id)
+    dropped = what_was_dropped(registry.database, snapshot)
+    if dropped is not None:
+        raise RegistryError(
+            f"{model.label} cannot be made again from the database: {dropped}; its training set is "
+            f"the file at {place(snapshot.data_uri)}, which `quant-mlops snapshot verify "
+            f"{snapshot.fingerprint[:16]}` checks"
+        )
     recipe = read_recipe(registry.load_artifact(model.model_id, CONFIG))
     artifacts = {n: registry.load_artifact(model.model_id, n) for n in recipe.artifacts}
     try:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.vintage import Vintage
@@ -58,10 +59,32 @@ def _oldest_age(
     store: FeatureStore, spine: pa.Table, features: Mapping[str, int], knowledge_time: datetime
 ) -> timedelta | None:
     """Return how old a value may be at the spine's last time; None if nothing bounds it."""
+    oldest = oldest_needed_event(store.database, spine, features, knowledge_time=knowledge_time)
+    if oldest is None:
+        return None
+    age: timedelta = pc.max(spine["time"]).as_py() - oldest
+    return max(age, timedelta(0))
+
+
+def oldest_needed_event(
+    database: Database, spine: pa.Table, features: Mapping[str, int], *, knowledge_time: datetime
+) -> datetime | None:
+    """Return before which event time no value can be an answer; None if nothing says so.
+
+    Parameters
+    ----------
+    database : Database
+    spine : pyarrow.Table
+        `entity_key` and `time`.
+    features : mapping of str to int
+        Pinned versions.
+    knowledge_time : datetime
+        Aware; values known only later are treated as not written.
+    """
     if spine.num_rows == 0 or not features:
         return None
     first = spine.group_by("entity_key").aggregate([("time", "min")])
-    row = store.database.fetch_one(
+    row = database.fetch_one(
         query("select_oldest_needed_event"),
         {
             "entities": first["entity_key"].to_pylist(),
@@ -71,7 +94,4 @@ def _oldest_age(
             "knowledge_time": knowledge_time,
         },
     )
-    if row is None or row[0] is None:
-        return None
-    age: timedelta = pc.max(spine["time"]).as_py() - row[0]
-    return max(age, timedelta(0))
+    return row[0] if row else None

@@ -13,6 +13,7 @@ from quant_mlops.errors import QuantMlopsError, SnapshotTamperedError
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.training.label import LabelDefinition
+from quant_mlops.training.lost_training_sets import what_was_dropped
 from quant_mlops.training.snapshot import SnapshotDefinition, refuse_empty, snapshot_blocks
 from quant_mlops.training.snapshot_diff import CELLS_LISTED, SnapshotDiff, diff_files
 from quant_mlops.training.snapshot_files import Snapshot, check_file, local_data
@@ -33,12 +34,16 @@ class SnapshotVerdict:
         Why the database does not give the same; None if it does.
     differences : SnapshotDiff or None
         From the file to what was collected again, where they differ and the file can be read.
+    dropped : str or None
+        What retention dropped of its rows, when, and who did it. The database cannot give the
+        same then, which is no problem of the record unless more than rows are missing.
     """
 
     file_problem: str | None
     rebuilt_fingerprint: str | None
     database_problem: str | None
     differences: SnapshotDiff | None
+    dropped: str | None = None
 
     @property
     def intact(self) -> bool:
@@ -48,7 +53,13 @@ class SnapshotVerdict:
     @property
     def reproducible(self) -> bool:
         """Whether the database gives the same training set again."""
-        return self.database_problem is None
+        return self.database_problem is None and self.dropped is None
+
+    @property
+    def database_words(self) -> str:
+        """What the database says of the training set."""
+        found = (self.database_problem, self.dropped and f"{self.dropped}; the file is its record")
+        return "; ".join(words for words in found if words) or "the same again"
 
 
 def verify_snapshot(store: FeatureStore, snapshot: Snapshot) -> SnapshotVerdict:
@@ -71,20 +82,21 @@ def verify_snapshot(store: FeatureStore, snapshot: Snapshot) -> SnapshotVerdict:
         check_file(snapshot)
     except SnapshotTamperedError as error:
         file_problem = str(error)
+    dropped = what_was_dropped(store.database, snapshot)
     try:
         with rebuilt(store, snapshot) as found:
             same = found.fingerprint == snapshot.fingerprint
             differences = None if same and not file_problem else _difference(snapshot, found)
     except QuantMlopsError as error:
         # Prices or features may be gone altogether; each reader says so in its own way.
-        return SnapshotVerdict(file_problem, None, str(error), None)
+        return SnapshotVerdict(file_problem, None, None if dropped else str(error), None, dropped)
     problem = None
-    if not same:
+    if not same and not (dropped and _only_lacks_rows(differences)):
         problem = (
             f"what the database knew at {snapshot.knowledge_time.isoformat()} gives fingerprint "
             f"{found.fingerprint} and the snapshot has {snapshot.fingerprint}"
         )
-    return SnapshotVerdict(file_problem, found.fingerprint, problem, differences)
+    return SnapshotVerdict(file_problem, found.fingerprint, problem, differences, dropped)
 
 
 def revisions_since(
@@ -158,6 +170,16 @@ def definition_of(snapshot: Snapshot) -> SnapshotDefinition:
         universe=snapshot.universe,
         strategy_id=snapshot.strategy_id,
         listed_by=snapshot.created_at,
+    )
+
+
+def _only_lacks_rows(differences: SnapshotDiff | None) -> bool:
+    """Tell whether rows that are gone are all that differs, as far as that can be seen."""
+    return differences is None or not (
+        differences.rows_new
+        or differences.cells_changed
+        or differences.columns_gone
+        or differences.columns_new
     )
 
 

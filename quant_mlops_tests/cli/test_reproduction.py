@@ -135,3 +135,22 @@ def test_a_model_registered_by_hand_is_unproven_and_cannot_be_made_again(desk: A
     assert found.status == 0
     assert set(verdicts(found).values()) == {"unproven"}
     assert "without a training snapshot" in desk.fails("models", "reproduce", "by_hand", "1")
+
+
+def test_what_retention_took_from_the_training_set_is_said_and_speaks_against_nothing(
+    clean: Any,
+) -> None:
+    with opened() as database:
+        database.execute(
+            "INSERT INTO retentions (table_name, dropped_until, row_count, snapshot_ids, "
+            "dropped_by) SELECT 'price_bars', '2021-06-01', 9, array_agg(snapshot_id), 'ann' "
+            "FROM training_snapshots"
+        )
+    found = clean("models", "verify", "small_ridge", "--json")
+    assert found.status == 0
+    assert verdicts(found)["training data"] == "unproven"
+    words = "rows of price_bars before 2021-06-01 were dropped by retention on "
+    proof = next(i["proof"] for i in found.document["items"] if i["item"] == "training data")
+    assert proof.startswith(f"the file is as written, but {words}")
+    assert words in clean.fails("models", "reproduce", "small_ridge", "1")
+    assert clean("models", "verify", "small_ridge", "--json").document["reproduction"] is None

@@ -54,8 +54,14 @@ def test_there_and_back_and_what_is_older_is_dropped(desk: Any, with_extension: 
         shown = desk(*asked, "--json").document
         assert (shown["dropped"], shown["rows"] > 0, len(shown["chunks"])) == (False, True, 1)
         assert "nothing was dropped; say --yes" in desk(*asked).stderr
+        (lost,) = shown["training_sets"]
+        assert (lost["strategy"], lost["models"]) == ("small", ["small_ridge v1"])
+        assert desk(*asked, "--yes").status == 2
         assert database.fetch_one(events) == before
-        assert f"dropped {shown['rows']:,} rows" in desk(*asked, "--yes").stderr
+        assert f"dropped {shown['rows']:,} rows" in desk(*asked, "--yes", "--by", "ann").stderr
         assert database.fetch_one("SELECT count(*) FROM feature_events") == (
             before[0] - shown["rows"],  # type: ignore[index]
         )
+        verified = desk("snapshot", "verify", lost["fingerprint"])
+        assert verified.status == 0
+        assert "were dropped by retention on" in verified.stdout

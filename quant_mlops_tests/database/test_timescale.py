@@ -381,12 +381,17 @@ def test_retention_shows_then_drops_whole_chunks(compressed: Database) -> None:
     assert compressed.fetch_one("SELECT count(*) FROM feature_events") == (ROWS,)
     end = max(chunk.range_end for chunk in shown.chunks)
     assert end <= before < end + timedelta(days=365)
-    assert drop_expired(compressed, "feature_events", before=before) == shown
+    assert drop_expired(compressed, "feature_events", before=before, by="ann") == shown
+    assert compressed.fetch_all(
+        "SELECT table_name, dropped_until, row_count, dropped_by FROM retentions"
+    ) == [("feature_events", end, shown.rows, "ann")]
     assert compressed.fetch_one("SELECT count(*), min(event_time) >= %s FROM feature_events", [end])
     assert compressed.fetch_one("SELECT count(*) FROM feature_events") == (ROWS - shown.rows,)
     assert find_expired(compressed, "feature_events", before=before).chunks == []
     with pytest.raises(DatabaseError, match="lies in the future"):
-        drop_expired(compressed, "feature_events", before=datetime(2900, 1, 1, tzinfo=UTC))
+        drop_expired(
+            compressed, "feature_events", before=datetime(2900, 1, 1, tzinfo=UTC), by="ann"
+        )
 
 
 def test_the_status_counts_chunks_rows_and_bytes(compressed: Database) -> None:

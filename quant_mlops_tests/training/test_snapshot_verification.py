@@ -12,11 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from quant_mlops.database import Database
+from quant_mlops.database.retention import Expiry, OldChunk, record_retention
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.membership import MEMBERSHIP_SCHEMA, write_memberships
 from quant_mlops.market.strategy_tickers import TickerListing, record_listing
+from quant_mlops.registry import ModelRegistry
 from quant_mlops.training.code_version import CodeVersion
 from quant_mlops.training.label import LabelDefinition
+from quant_mlops.training.lost_training_sets import LostTrainingSet, lost_training_sets
 from quant_mlops.training.snapshot import SnapshotDefinition, snapshot_blocks
 from quant_mlops.training.snapshot_files import Snapshot
 from quant_mlops.training.snapshot_verification import revisions_since, verify_snapshot
@@ -212,3 +215,70 @@ def test_a_database_without_its_rows_cannot_give_it_again(
     verdict = verify_snapshot(FeatureStore(other_database), snapshot)
     assert (verdict.intact, verdict.rebuilt_fingerprint) == (True, None)
     assert "no price bar" in str(verdict.database_problem)
+
+
+def drop_before(
+    database: Database, forge: Any, snapshot: Snapshot, table: str, until: datetime
+) -> list[LostTrainingSet]:
+    """Drop rows as a retention does, whose chunks only a server with TimescaleDB has."""
+    lost = lost_training_sets(database, table, until=until)
+    chunk = OldChunk("chunk", until - timedelta(days=365), until, True, 0)
+    with database.transaction() as connection:
+        record_retention(
+            connection,
+            Expiry(table, [chunk], 1),
+            by="ann",
+            snapshot_ids=[each.snapshot.snapshot_id for each in lost],
+        )
+    if table == "price_bars":
+        forge(database, "DELETE FROM price_bars WHERE event_time < %s", [until])
+    else:
+        forge(database, "DELETE FROM feature_events WHERE event_time < %s", [until])
+    return lost
+
+
+@pytest.mark.parametrize("table", ["price_bars", "feature_events"])
+def test_rows_that_retention_dropped_are_missing_by_whose_doing_and_not_tampered_with(
+    database: Database, snapshot: Snapshot, market: Any, forge: Any, table: str
+) -> None:
+    ModelRegistry(database).register_model("old", snapshot_id=snapshot.snapshot_id)
+    middle = pq.read_table(snapshot.data_file)["session"][snapshot.row_count // 2].as_py()
+    until = market.calendar.close_time(middle)
+    (lost,) = drop_before(database, forge, snapshot, table, until)
+    assert (lost.snapshot, lost.models) == (snapshot, ("old v1",))
+    verdict = verify_snapshot(FeatureStore(database), snapshot)
+    assert (verdict.intact, verdict.reproducible, verdict.database_problem) == (True, False, None)
+    today = database.now().date()
+    assert verdict.database_words == (
+        f"rows of {table} before {middle} were dropped by retention on {today} by ann; the file is "
+        f"its record"
+    )
+    used = newest_used(database, snapshot)
+    FeatureStore(database).write_features(
+        used["entity_key"], used["event_time"], {"slow": -5.5},
+        availability_lag=used["decision_time"] - used["event_time"],
+    )  # fmt: skip
+    changed = verify_snapshot(FeatureStore(database), snapshot)
+    assert snapshot.fingerprint in str(changed.database_problem)
+    assert "by ann" in changed.database_words
+
+
+def test_what_was_dropped_before_a_training_set_begins_takes_nothing_from_it(
+    database: Database, snapshot: Snapshot, market: Any
+) -> None:
+    calendar = market.calendar
+    first_price = calendar.close_time(calendar.previous(snapshot.first_session))
+    assert lost_training_sets(database, "price_bars", until=first_price) == []
+    just_after = first_price + timedelta(seconds=1)
+    assert len(lost_training_sets(database, "price_bars", until=just_after)) == 1
+    assert lost_training_sets(database, "predictions", until=database.now()) == []
+    assert lost_training_sets(database, "feature_events", until=None) == []
+
+
+def test_a_training_set_without_a_single_price_left_says_who_dropped_them(
+    database: Database, snapshot: Snapshot, forge: Any
+) -> None:
+    drop_before(database, forge, snapshot, "price_bars", database.now())
+    verdict = verify_snapshot(FeatureStore(database), snapshot)
+    assert (verdict.rebuilt_fingerprint, verdict.database_problem) == (None, None)
+    assert "dropped by retention" in verdict.database_words

@@ -80,7 +80,7 @@ def training_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         found = verify_newest_snapshots(server.strategy(strategy))
         rows = [
             (v.snapshot.fingerprint[:16], v.snapshot.row_count, v.verdict.file_problem or "intact",
-             v.verdict.database_problem or "the same again")
+             v.verdict.database_words)
             for v in found
         ]  # fmt: skip
         return dg.AssetCheckResult(
