@@ -122,6 +122,22 @@ def write_bytes(uri: str, data: bytes) -> None:
             filesystem.pipe_file(target, data)
 
 
+def remove(uri: str) -> None:
+    """Remove the file at a URI.
+
+    Raises
+    ------
+    StorageError
+        It cannot be removed, or there is none.
+    """
+    with _told(uri, "removed"):
+        if uri.startswith(LOCAL):
+            local_path(uri).unlink()
+            return
+        filesystem, path = _filesystem(uri)
+        filesystem.rm_file(path)
+
+
 def upload(source: Path, uri: str) -> None:
     """Put a file at a URI that is not on this machine; a part of it is never seen there.
 

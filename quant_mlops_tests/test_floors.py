@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "quant_mlops"
 ROOMS = [
     "errors",
     "storage",
+    "storage_trial",
     "settings",
     "instants",
     "wording",
@@ -60,6 +61,7 @@ ONLY = {
     "instants": [],
     "wording": [],
     "storage": ["errors"],
+    "storage_trial": ["errors", "storage"],
     "settings": ["errors", "storage"],
     "reports": GROUND,
 }

@@ -6,7 +6,7 @@ import json
 import logging
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from http.client import HTTPException
@@ -25,6 +25,7 @@ from quant_mlops.alerts.messages import (
     webhook_digest,
 )
 from quant_mlops.alerts.outbox import Alert
+from quant_mlops.alerts.reach import door_to, knock
 from quant_mlops.errors import ChannelError, ChannelTimeoutError, SettingsError
 from quant_mlops.settings import Settings, SmtpSettings
 
@@ -117,6 +118,19 @@ class WebhookChannel:
         """Post one document about all of the alerts."""
         self._post_document(webhook_digest(alerts))
 
+    def probe(self) -> str:
+        """Connect to the host or to the proxy before it, and say so; nothing is posted."""
+        failure, words = None, ""
+        try:
+            door = door_to(self.url.get_secret_value())
+            knock(door, timeout=self.timeout)
+            words = f"{door.words()}; nothing was posted"
+        except (OSError, ValueError) as error:
+            failure = _failure("could not be reached", error)
+        if failure is not None:
+            raise failure.error(f"the webhook at {self._host} {failure.problem}")
+        return words
+
     def _post_document(self, document: dict[str, Any]) -> None:
         failure = self._post(json.dumps(document).encode())
         # Raised out here, the error has no context that would hold the address.
@@ -176,26 +190,41 @@ class SmtpChannel:
         """Send one mail about all of the alerts."""
         self._send_mail(mail_digest(alerts, self.settings))
 
+    def probe(self) -> str:
+        """Say EHLO, encrypt and log in as for a mail; none is sent."""
+        self._use(lambda server: server.ehlo_or_helo_if_needed())
+        encrypted = self.settings.port == IMPLICIT_TLS_PORT or self.settings.starttls
+        done = ["answers", *(["encrypts"] if encrypted else [])]
+        done += ["accepts the login"] if self.settings.username else []
+        return f"{self.settings.host}:{self.settings.port} {', '.join(done)}; no mail was sent"
+
     def _send_mail(self, message: EmailMessage) -> None:
-        failure = self._mail(message)
+        def send(server: smtplib.SMTP) -> None:
+            refused = server.send_message(message)
+            if refused:
+                logger.warning("%s: %d mail recipients refused", message["Subject"], len(refused))
+
+        self._use(send)
+
+    def _use(self, do: Callable[[smtplib.SMTP], None]) -> None:
+        failure = self._failure(do)
+        # Raised out here, the error has no context that would hold the login.
         if failure is not None:
             raise failure.error(
                 f"the mail server at {self.settings.host}:{self.settings.port} {failure.problem}"
             )
 
-    def _mail(self, message: EmailMessage) -> _Failure | None:
+    def _failure(self, do: Callable[[smtplib.SMTP], None]) -> _Failure | None:
         try:
             with self._connect() as server:
                 if self.settings.username:
                     password = self.settings.password.get_secret_value()
                     server.login(self.settings.username, password)
-                refused = server.send_message(message)
+                do(server)
         except smtplib.SMTPResponseException as error:
             return _Failure(f"answered with status {error.smtp_code} ({type(error).__name__})")
         except (OSError, ValueError) as error:
             return _failure("could not be used", error)
-        if refused:
-            logger.warning("%s: %d mail recipients refused", message["Subject"], len(refused))
         return None
 
     def _connect(self) -> smtplib.SMTP:

@@ -44,7 +44,7 @@ TABLE = {
     "daily": Entry("runs", "Run everything a session needs, and report what it says."),
     "report": Entry("runs", "Write the HTML report of a strategy."),
     "doctor": Entry(
-        "doctor", "Check settings, disk, database, strategies and prices, and say what to mend."
+        "doctor", "Check settings, disk, database, storage, channels, strategies and prices."
     ),
 }
 

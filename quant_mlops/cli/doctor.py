@@ -10,15 +10,20 @@ from importlib.metadata import version
 
 import click
 
+from quant_mlops.alerts.channels import SmtpChannel, WebhookChannel
 from quant_mlops.cli.output import emit, json_option, print_table
 from quant_mlops.cli.workspace import open_home
+from quant_mlops.database import Database
+from quant_mlops.database.migrations import read_migrations
 from quant_mlops.database.queries import query
-from quant_mlops.errors import QuantMlopsError, StrategyError
+from quant_mlops.errors import DatabaseError, QuantMlopsError, StrategyError
 from quant_mlops.settings import Settings, load_settings
+from quant_mlops.storage_trial import try_folder
 from quant_mlops.strategy_checks import check_strategy, shared_tickers
 from quant_mlops.strategy_files import read_strategies
 
 LEAST_FREE_BYTES = 5 << 30
+NO_SCHEMA = "and its tables are not made yet; `quant-mlops db migrate` makes them"
 
 
 class Doubt(Exception):
@@ -28,7 +33,12 @@ class Doubt(Exception):
 @click.command(epilog="Example: quant-mlops doctor")
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check settings, disk, database, strategies and prices, and say what to mend."""
+    """Check settings, disk, database, storage, channels, strategies and prices.
+
+    A small object is written, read and removed where training sets and artifacts are kept. Alert
+    channels are connected to, and nothing is sent. The database is looked at and left as it is:
+    where its tables are not made yet, that is said.
+    """
     settings = load_settings()
     checks: dict[str, Callable[[], str]] = {
         "python": platform.python_version,
@@ -36,6 +46,9 @@ def doctor(as_json: bool) -> None:
         "home": lambda: str(settings.home),
         "disk": lambda: _disk(settings),
         "database": lambda: _database(settings),
+        "snapshots": lambda: try_folder(settings.snapshots_folder),
+        "artifacts": lambda: try_folder(settings.artifacts_folder),
+        **_channels(settings),
         "strategies": lambda: _strategies(settings),
         "prices": lambda: _prices(settings),
     }
@@ -90,10 +103,37 @@ def _prices(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    with open_home(settings) as access:
-        row = access.database.fetch_one(query("select_server_status"))
+    """Look at the server and change nothing there: it may be one that somebody else is making."""
+    with open_home(settings, migrated=False) as access:
+        row = access.database.fetch_one(query("select_server_version"))
         assert row is not None
+        server, timescaledb, has_schema = row
         where = "embedded" if access.embedded else access.database.address
         note = access.embedded.placement.note if access.embedded else None
-        text = f"PostgreSQL {row[0]} ({where}), TimescaleDB {row[1] or 'not used'}, schema {row[2]}"
+        schema = _schema(access.database) if has_schema else NO_SCHEMA
+        text = f"PostgreSQL {server} ({where}), TimescaleDB {timescaledb or 'not used'}, {schema}"
         return f"{text}; {note}" if note else text
+
+
+def _schema(database: Database) -> str:
+    row = database.fetch_one("SELECT coalesce(max(number), 0) FROM schema_migrations")
+    assert row is not None
+    found, ours = row[0], len(read_migrations())
+    if found > ours:
+        raise DatabaseError(
+            f"the schema at {database.address} is {found} and this package knows {ours}; install "
+            f"the newer package here"
+        )
+    behind = "" if found == ours else f" of {ours}; `quant-mlops db migrate` brings it up to date"
+    return f"schema {found}{behind}"
+
+
+def _channels(settings: Settings) -> dict[str, Callable[[], str]]:
+    """Return a check for each channel that is on, beside the log."""
+    found: dict[str, Callable[[], str]] = {}
+    url = settings.webhook_url
+    if url is not None:
+        found["webhook"] = lambda: WebhookChannel(url).probe()
+    if settings.smtp.host:
+        found["mail"] = lambda: SmtpChannel(settings.smtp).probe()
+    return found

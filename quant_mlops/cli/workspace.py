@@ -59,14 +59,14 @@ def open_workspace() -> Iterator[tuple[Settings, ServerAccess]]:
 
 
 @contextmanager
-def open_home(settings: Settings) -> Iterator[ServerAccess]:
+def open_home(settings: Settings, *, migrated: bool = True) -> Iterator[ServerAccess]:
     """Open the server of the settings, saying so where that made a home nobody asked for."""
     unasked = (
         settings.database_url is None
         and EmbeddedServer(settings.postgres_folder).is_new
         and not _makes_a_home(click.get_current_context().command_path)
     )
-    with open_server(settings) as access:
+    with open_server(settings, migrated=migrated) as access:
         if unasked:
             say(f"note: there was no home at {settings.home}; a new, empty one was made")
         yield access

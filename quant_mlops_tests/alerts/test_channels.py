@@ -288,3 +288,43 @@ def test_half_described_mail_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="QUANT_MLOPS_SMTP_SENDER") as caught:
         channels_from_settings(settings)
     assert PASSWORD not in str(caught.value)
+
+
+def test_a_webhook_is_tried_by_a_connection_that_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with web_server(200) as (address, bodies):
+        channel = WebhookChannel(SecretStr(address + PATH))
+        host = address.removeprefix("http://")
+        assert channel.probe() == f"{host} answers; nothing was posted"
+        # By TLS, of which this server knows nothing.
+        with pytest.raises(ChannelError, match=r"the webhook at 127\.0\.0\.1 could not be reached"):
+            WebhookChannel(SecretStr(f"https://{host}{PATH}"), timeout=5).probe()
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("http_proxy", address)
+        behind = WebhookChannel(SecretStr(f"http://hooks.example.com{PATH}"))
+        assert behind.probe() == (
+            f"the proxy {host} answers; hooks.example.com was not tried; nothing was posted"
+        )
+    assert bodies == []
+    for url in (f"http://{host}{PATH}", f"http://127.0.0.1:99999{PATH}"):
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with pytest.raises(ChannelError, match="could not be reached") as caught:
+            WebhookChannel(SecretStr(url)).probe()
+        assert "SECRET" not in str(caught.value)
+        assert caught.value.__context__ is None
+
+
+def test_a_mail_server_is_tried_up_to_the_login(mailbox: Mailbox) -> None:
+    channel = mail_channel(mailbox, username="desk-account", password=PASSWORD)
+    port = mailbox.server_address[1]
+    words = f"127.0.0.1:{port} answers, accepts the login; no mail was sent"
+    assert channel.probe() == words
+    assert mail_channel(mailbox).probe() == f"127.0.0.1:{port} answers; no mail was sent"
+    mailbox.password_is_right = False
+    with pytest.raises(ChannelError, match="status 535") as caught:
+        channel.probe()
+    assert caught.value.__context__ is None
+    with pytest.raises(ChannelError, match="SMTPNotSupportedError"):
+        mail_channel(mailbox, starttls=True).probe()
+    assert (mailbox.mails, mailbox.logins) == ([], 2)

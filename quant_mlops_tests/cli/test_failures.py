@@ -18,7 +18,7 @@ from quant_mlops.settings import Settings
 REPOSITORY = Path(__file__).resolve().parents[2]
 PASSWORD = "s3cr3t-w0rd"
 UNREACHABLE = f"postgresql://bob:{PASSWORD}@127.0.0.1:1/quant"
-STRATEGY_COMMANDS = [["daily"], ["report"], ["models", "list"], ["drift", "rules"]]
+STRATEGY_COMMANDS = [["daily"], ["report"], ["models", "live"], ["drift", "rules"]]
 
 
 @pytest.mark.parametrize(
