@@ -27,6 +27,7 @@ from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.reproduction import last_reproduction
 from quant_mlops.registry.training_runs import trained_until
 from quant_mlops.training.snapshot_files import find_snapshot
+from quant_mlops.wording import counted
 
 TRADE, REDUCED, STOPPED, CHECK = "trade", "trade reduced", "paused", "check data"
 TOO_MANY_MISSING = 0.5
@@ -263,5 +264,6 @@ def _decide(state: StrategyState, problems: list[str], alerts: list[Alert]) -> t
     if state.position_scale < 1:
         return REDUCED, f"Trade at {state.position_scale:.0%} of the position: {reason}."
     if alerts:
-        return TRADE, f"Trade; {len(alerts)} alerts are open and none of them limits the position."
+        are = "is open and does not limit" if len(alerts) == 1 else "are open and none limits"
+        return TRADE, f"Trade; {counted(len(alerts), 'alert')} {are} the position."
     return TRADE, "Trade; nothing is out of order."

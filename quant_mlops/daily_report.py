@@ -123,7 +123,7 @@ def _model(report: DailyReport) -> list[str]:
         f"  {model.label}, live since {model.live_since:%Y-%m-%d %H:%M} UTC",
         f"  trained until {model.trained_until or 'a session not recorded'}; "
         f"reproduction: {verdict}",
-        f"  state {report.state.status}, position scale {report.state.position_scale:g}",
+        f"  state {report.state.words()}",
     ]
 
 

@@ -79,7 +79,7 @@ class StrategySummary:
             ("live IC", "none" if self.mean_ic is None else f"{self.mean_ic:+.4f}"),
             ("alerts", ", ".join(f"{n} {s}" for s, n in self.alerts.items() if n) or "none"),
             ("retrains", verdicts),
-            ("state", f"{self.state.status}, position scale {self.state.position_scale:g}"),
+            ("state", self.state.words()),
             ("database", f"PostgreSQL {self.server}, TimescaleDB {self.timescaledb or 'not used'}"),
         ]
         return rows

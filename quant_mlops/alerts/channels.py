@@ -28,6 +28,7 @@ from quant_mlops.alerts.outbox import Alert
 from quant_mlops.alerts.reach import door_to, knock
 from quant_mlops.errors import ChannelError, ChannelTimeoutError, SettingsError
 from quant_mlops.settings import Settings, SmtpSettings
+from quant_mlops.wording import counted
 
 logger = logging.getLogger("quant_mlops.alerts")
 
@@ -202,7 +203,8 @@ class SmtpChannel:
         def send(server: smtplib.SMTP) -> None:
             refused = server.send_message(message)
             if refused:
-                logger.warning("%s: %d mail recipients refused", message["Subject"], len(refused))
+                people = counted(len(refused), "mail recipient")
+                logger.warning("%s: %s refused", message["Subject"], people)
 
         self._use(send)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
 from quant_mlops.alerts.outbox import SEVERITIES, Alert
 from quant_mlops.settings import SmtpSettings
+from quant_mlops.wording import counted
 
 COLOURS = {"info": "#439fe0", "warning": "#daa038", "severe": "#d7681d", "critical": "#a30200"}
 
@@ -35,17 +36,19 @@ def summarise_digest(alerts: Sequence[Alert]) -> str:
     """Return how many alerts there are, and of which severities, gravest first."""
     counts = Counter(alert.severity for alert in alerts)
     parts = [f"{counts[severity]} {severity}" for severity in reversed(SEVERITIES)]
-    return f"{len(alerts)} alerts: {', '.join(p for p in parts if not p.startswith('0 '))}"
+    present = ", ".join(part for part in parts if not part.startswith("0 "))
+    return f"{counted(len(alerts), 'alert')}: {present}"
 
 
 def webhook_body(alert: Alert) -> dict[str, Any]:
     """Return the JSON document of an alert: `text`, the same as a block, and its fields.
 
+    Among the fields are what its evidence comes down to: value, threshold, since when, and model.
     Slack shows the block in place of the text, and the attachment's fields whatever their titles
     are; Mattermost and Rocket.Chat know no blocks and show text and fields. What is longer than
     Slack takes is cut, and says how much.
     """
-    values = {
+    values: dict[str, object] = {
         "alert": alert.alert_id,
         "strategy": alert.strategy_id,
         "severity": alert.severity,
@@ -54,8 +57,10 @@ def webhook_body(alert: Alert) -> dict[str, Any]:
         "opened": alert.opened_session,
         "last seen": alert.last_session,
         "closed": alert.closed_session or "open",
-        "model": alert.model_id or "none",
+        **_found(alert.evidence),
     }
+    if alert.model_id is not None:
+        values["model"] = alert.model_id
     if alert.escalates is not None:
         values["escalates"] = f"alert {alert.escalates}"
     fields = [
@@ -127,6 +132,22 @@ def _mail(
     message["Message-ID"] = f"<{digest}@quant-mlops.invalid>"
     message.set_content(content)
     return message
+
+
+def _found(evidence: Mapping[str, Any]) -> dict[str, object]:
+    """Return what the evidence of an alert comes down to, as far as it has that."""
+    found: dict[str, object] = {}
+    values: Mapping[str, float | None] = evidence.get("values") or {}
+    known = {day: value for day, value in values.items() if value is not None}
+    if known:
+        newest = max(known)
+        found["value"] = f"{known[newest]:.4g} on {newest}"
+    if evidence.get("threshold") is not None:
+        found["threshold"] = f"{evidence['threshold']:.4g}"
+    onset = evidence.get("onset")
+    if onset:
+        found["since when"] = f"{onset['session']}, between {onset['first']} and {onset['last']}"
+    return found
 
 
 def _gravest_first(alerts: Sequence[Alert]) -> list[Alert]:

@@ -45,6 +45,11 @@ class StrategyState:
     alert_id: int | None = None
     recorded_at: datetime | None = None
 
+    def words(self) -> str:
+        """Return status and scale; what limits the position lasts until a person resumes it."""
+        ends = "" if self.status == ACTIVE else "; it lasts until `quant-mlops alerts resume`"
+        return f"{self.status}, position scale {self.position_scale:g}{ends}"
+
 
 def current_state(
     database: Database, strategy_id: str, *, at: datetime | None = None

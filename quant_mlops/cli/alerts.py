@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, datetime
 
 import click
 
@@ -18,8 +19,24 @@ from quant_mlops.alerts.dispatch import dispatch_alerts
 from quant_mlops.alerts.outbox import SEVERITIES, Alert, acknowledge, list_alerts
 from quant_mlops.alerts.states import current_state
 from quant_mlops.alerts.states import resume as resume_strategy
-from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
-from quant_mlops.cli.workspace import open_strategy, open_workspace, strategy_option
+from quant_mlops.cli.output import (
+    COUNT,
+    emit,
+    json_option,
+    print_pairs,
+    print_table,
+    say,
+    short_time,
+)
+from quant_mlops.cli.workspace import (
+    SessionOrInstant,
+    open_strategy,
+    open_workspace,
+    strategy_option,
+)
+from quant_mlops.strategy_context import StrategyContext
+
+TIME_HELP = "wall time in New York unless it has a zone, a date being the open of a session"
 
 
 @click.group(epilog="Example: quant-mlops alerts list --open")
@@ -46,11 +63,11 @@ def list_all(
         told = delivery_states(work.database, [alert.alert_id for alert in found])
         given_up = undeliverable_alerts(work.database)
     rows = [
-        (a.alert_id, a.opened_session, a.closed_session, a.severity, _what(a),
-         _delivery([state for state in told if state.alert_id == a.alert_id]), a.acknowledged_by)
+        (f"{a.alert_id}\n{a.severity}", _episode(a),
+         _what(a, [state for state in told if state.alert_id == a.alert_id]))
         for a in found
     ]  # fmt: skip
-    header = ("alert", "opened", "closed", "severity", "what, and action", "told by", "seen by")
+    header = ("alert", "sessions", "what, and action")
 
     def show() -> None:
         print_table(header, rows)
@@ -59,7 +76,7 @@ def list_all(
                 f"undeliverable: {', '.join(map(str, given_up))}; `quant-mlops alerts deliver "
                 f"--again` tries once more"
             )
-        click.echo(f"state: {state.status}, position scale {state.position_scale:g}")
+        click.echo(f"state: {state.words()}")
 
     document = {"alerts": found, "deliveries": told, "undeliverable": given_up, "state": state}
     emit(document, as_json=as_json, show=show)
@@ -99,22 +116,85 @@ def ack(alert_id: int, by: str, as_json: bool) -> None:
     emit(done, as_json=as_json, show=lambda: say(sentence))
 
 
+@alerts.command("state", epilog="Example: quant-mlops alerts state --at 2022-06-30T13:30+00:00")
+@click.option("--at", type=SessionOrInstant(), help=f"In force then, {TIME_HELP}; now by default.")
+@strategy_option
+@json_option
+def show_state(at: datetime | date | None, strategy_name: str | None, as_json: bool) -> None:
+    """Show the strategy's state, which a trading system reads, and why it holds.
+
+    A reduced or paused position lasts until `alerts resume`, whatever becomes of its alert.
+    """
+    with open_strategy(strategy_name) as work:
+        state = current_state(work.database, work.strategy.name, at=_instant(work, at))
+    pairs = [
+        ("strategy", state.strategy_id),
+        ("state", state.words()),
+        ("in force since", short_time(state.effective_from)),
+        ("by", state.changed_by),
+        ("reason", state.reason),
+        ("alert", state.alert_id),
+    ]
+    emit(state, as_json=as_json, show=lambda: print_pairs(pairs))
+
+
 @alerts.command(epilog="Example: quant-mlops alerts resume --by ann --reason 'feed repaired'")
 @click.option("--by", required=True, help="Who resumes.")
 @click.option("--reason", required=True, help="Why.")
+@click.option(
+    "--from",
+    "effective_from",
+    type=SessionOrInstant(),
+    help=f"Active from then on, {TIME_HELP}; from now on by default.",
+)
 @strategy_option
 @json_option
-def resume(by: str, reason: str, strategy_name: str | None, as_json: bool) -> None:
-    """Make a reduced or paused strategy active again."""
+def resume(
+    by: str,
+    reason: str,
+    effective_from: datetime | date | None,
+    strategy_name: str | None,
+    as_json: bool,
+) -> None:
+    """Make a reduced or paused strategy active again; nothing else does."""
     with open_strategy(strategy_name) as work:
-        state = resume_strategy(work.database, strategy_id=work.strategy.name, by=by, reason=reason)
-    sentence = f"{work.strategy.name} is {state.status}"
+        state = resume_strategy(
+            work.database,
+            strategy_id=work.strategy.name,
+            by=by,
+            reason=reason,
+            effective_from=_instant(work, effective_from),
+        )
+    sentence = f"{work.strategy.name} is {state.status} from {short_time(state.effective_from)} on"
     emit(state, as_json=as_json, show=lambda: say(sentence))
 
 
-def _what(alert: Alert) -> str:
-    ended = "" if alert.closed_reason is None else f"; ended: {alert.closed_reason}"
-    return f"{alert.message}: {alert.action}{ended}"
+def _instant(work: StrategyContext, given: datetime | date | None) -> datetime | None:
+    """Return the time that was given; of a session, its open on the strategy's exchange.
+
+    Raises
+    ------
+    NotASessionError
+        The exchange was closed on that day.
+    """
+    if given is None or isinstance(given, datetime):
+        return given
+    work.calendar.positions([given])
+    return work.calendar.open_time(given)
+
+
+def _episode(alert: Alert) -> str:
+    if alert.closed_session is None:
+        return f"{alert.opened_session}\nopen"
+    return f"{alert.opened_session}\nto {alert.closed_session}"
+
+
+def _what(alert: Alert, states: Sequence[DeliveryState]) -> str:
+    lines = [f"{alert.message}: {alert.action}"]
+    if alert.closed_reason is not None:
+        lines.append(f"ended: {alert.closed_reason}")
+    seen = f", seen by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+    return "\n".join([*lines, f"told by {_delivery(states)}{seen}"])
 
 
 def _delivery(states: Sequence[DeliveryState]) -> str:

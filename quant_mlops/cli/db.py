@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, say
@@ -10,12 +12,13 @@ from quant_mlops.cli.timescale import as_document, print_hypertables, timescale
 from quant_mlops.cli.workspace import open_workspace
 from quant_mlops.database.access import open_server
 from quant_mlops.database.embedded import EmbeddedServer
-from quant_mlops.database.hypertables import hypertables
+from quant_mlops.database.hypertables import Hypertable, hypertables
 from quant_mlops.database.migrations import migrate as apply_migrations
 from quant_mlops.database.queries import query
 from quant_mlops.database.table_sizes import TableSize, table_sizes
 from quant_mlops.errors import ServerUnavailableError
 from quant_mlops.settings import load_settings
+from quant_mlops.wording import counted
 
 
 @click.group(epilog="Example: quant-mlops db status")
@@ -64,11 +67,15 @@ def stop(as_json: bool) -> None:
 @db.command(epilog="Example: quant-mlops db status --json")
 @json_option
 def status(as_json: bool) -> None:
-    """Show server, extension, schema, sizes, and how the hypertables are compressed."""
+    """Show server, extension, schema, sizes, and how the hypertables are compressed.
+
+    Rows of large tables are what the server estimates; those of chunks that are compressed, or were
+    never analysed, are counted.
+    """
     with open_workspace() as (settings, access):
         row = access.database.fetch_one(query("select_server_status"))
-        tables = table_sizes(access.database)
         hyper = hypertables(access.database)
+        tables = _with_rows_of_chunks(table_sizes(access.database), hyper)
         assert row is not None
         version, timescaledb, migration, size = row
         document = {
@@ -85,7 +92,9 @@ def status(as_json: bool) -> None:
             "hypertables": [as_document(table) for table in hyper],
         }
     pairs = [
-        (key, value) for key, value in document.items() if key not in ("tables", "hypertables")
+        (key, f"{value:,}" if key == "bytes" else value)
+        for key, value in document.items()
+        if key not in ("tables", "hypertables")
     ]
     pairs += [(table.name, f"{_rows(table)}, {table.bytes:,} bytes") for table in tables]
 
@@ -97,10 +106,19 @@ def status(as_json: bool) -> None:
     emit(document, as_json=as_json, show=show)
 
 
+def _with_rows_of_chunks(tables: list[TableSize], hyper: list[Hypertable]) -> list[TableSize]:
+    """Take the rows of a hypertable from its chunks, which know more than an estimate of all."""
+    found = {table.hypertable_name: table.rows for table in hyper}
+    return [
+        replace(table, rows=found[table.name]) if table.estimated and table.name in found else table
+        for table in tables
+    ]
+
+
 def _rows(table: TableSize) -> str:
     if table.rows is None:
-        return "rows not counted"
-    return f"{'about ' if table.estimated else ''}{table.rows:,} rows"
+        return "rows not counted, as it was never analysed"
+    return f"{'about ' if table.estimated else ''}{counted(table.rows, 'row')}"
 
 
 @db.command(epilog="Example: quant-mlops db migrate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
 
 import click
@@ -11,9 +12,18 @@ from rich.console import Console
 from rich.progress import track
 
 from quant_mlops.cli.feature_drift import feature
-from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table, say
+from quant_mlops.cli.output import (
+    COUNT,
+    emit,
+    json_option,
+    print_pairs,
+    print_table,
+    say,
+    short_time,
+)
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.database.queries import query
+from quant_mlops.drift.monitor import DriftMetrics
 from quant_mlops.drift.rules import Rule
 from quant_mlops.judged_rules import JudgedRule, JudgedRules, judge_rules
 
@@ -45,8 +55,7 @@ def run(session: datetime | None, strategy_name: str | None, as_json: bool) -> N
     """Calculate and store the drift metrics of one session."""
     with open_strategy(strategy_name) as work:
         metrics = work.monitor.run_daily(chosen_session(work, session))
-    pairs = [(name, getattr(metrics, name)) for name in metrics.__dataclass_fields__]
-    emit(metrics, as_json=as_json, show=lambda: print_pairs(pairs))
+    emit(metrics, as_json=as_json, show=lambda: _show_metrics(metrics))
 
 
 @drift.command(epilog="Example: quant-mlops drift show --last 40")
@@ -93,6 +102,23 @@ def rules(paths: int, seed: int, strategy_name: str | None, as_json: bool) -> No
 def _short(value: object) -> object:
     """Return a number with three digits, and anything else as it is."""
     return f"{value:.3g}" if isinstance(value, float) else value
+
+
+def _show_metrics(metrics: DriftMetrics) -> None:
+    names = [f.name for f in fields(metrics) if f.name not in ("ic_by_horizon", "evaluation_time")]
+    print_pairs(
+        [
+            *((name, getattr(metrics, name)) for name in names),
+            ("judged at", short_time(metrics.evaluation_time)),
+        ]
+    )
+    print_table(
+        ("sessions of the label", "decided on", "names", "IC", "mean of 20", "s.e."),
+        [
+            (i.horizon, i.session, i.names, i.ic, i.ic_20d_mean, i.ic_20d_se)
+            for i in metrics.ic_by_horizon
+        ],
+    )
 
 
 def _show_rules(judged: JudgedRules) -> None:

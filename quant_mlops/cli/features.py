@@ -8,7 +8,7 @@ from datetime import date, datetime
 import click
 
 from quant_mlops.cli.audits import arrival, leakage, parity, revise
-from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
+from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say, short_time
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
@@ -20,7 +20,6 @@ from quant_mlops.strategy_context import history_start, newest_priced_session, n
 
 NEAR = 3
 DAY = click.DateTime(formats=["%Y-%m-%d"])
-HEADER = ("feature", "version", "event time", "ingest time", "value", "producer")
 
 
 @click.group(epilog="Example: quant-mlops features latest AAPL")
@@ -58,7 +57,7 @@ def latest(entity: str, names: tuple[str, ...], as_of: datetime | None, as_json:
         found = store.get_latest(entity, list(names) or None, as_of=as_of)
         hint = "" if found or as_json else _where_to_look(access.database, entity)
     values = list(found.values())
-    emit(values, as_json=as_json, show=lambda: print_table(HEADER, _rows(values)))
+    emit(values, as_json=as_json, show=lambda: _show_values(values))
     if hint:
         what = f"{', '.join(names)} of {entity}" if names else entity
         say(f"nothing was known of {what} at that time; {hint}")
@@ -79,7 +78,7 @@ def history(entity: str, name: str, event_time: datetime | None, last: int, as_j
     with open_workspace() as (_, access):
         found = FeatureStore(access.database).history(entity, name, event_time)
     values = found[-last:]
-    emit(values, as_json=as_json, show=lambda: print_table(HEADER, _rows(values)))
+    emit(values, as_json=as_json, show=lambda: _show_values(values))
 
 
 @features.command(epilog="Example: quant-mlops features backfill --first 2021-01-04")
@@ -127,8 +126,19 @@ def _where_to_look(database: Database, entity: str) -> str:
     return f"none of the {len(stored):,} entities with values is near it in spelling"
 
 
-def _rows(values: list[FeatureValue]) -> list[tuple[object, ...]]:
-    return [
-        (v.feature_name, v.feature_version, v.event_time, v.ingest_time, v.value, v.producer)
+def _show_values(values: list[FeatureValue]) -> None:
+    """Print a line for each value; who wrote it stands below, or beside it if there are several."""
+    producers = sorted({v.producer for v in values})
+    rows = [
+        (
+            f"{v.feature_name}@{v.feature_version}"
+            + (f"\nby {v.producer}" if len(producers) > 1 else ""),
+            short_time(v.event_time),
+            short_time(v.ingest_time),
+            v.value,
+        )
         for v in values
     ]
+    print_table(("feature", "event time", "known since", "value"), rows)
+    if len(producers) == 1:
+        click.echo(f"all of them by {producers[0]}")

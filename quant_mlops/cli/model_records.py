@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from quant_mlops.cli.named_model import NamedModel, open_model
-from quant_mlops.cli.output import COUNT, emit, json_option, print_pairs, print_table, say
+from quant_mlops.cli.output import (
+    COUNT,
+    emit,
+    json_option,
+    print_pairs,
+    print_table,
+    say,
+    short_time,
+)
 from quant_mlops.cli.workspace import open_strategy, open_workspace, strategy_option
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.registry import ModelRegistry
@@ -88,8 +96,8 @@ def runs(status: str | None, last: int, strategy_name: str | None, as_json: bool
         found = work.registry.training_runs(
             strategy_id=work.strategy.name, status=status, limit=last
         )
-    rows = [(r.started_at, r.status, _seconds(r), _label(r), r.error) for r in found]
-    header = ("started", "status", "seconds", "model", "error")
+    rows = [(short_time(r.started_at), r.status, _seconds(r), _label(r) or r.error) for r in found]
+    header = ("started", "status", "seconds", "model, or why there is none")
     emit(found, as_json=as_json, show=lambda: print_table(header, rows))
 
 

@@ -10,7 +10,7 @@ import click
 from quant_mlops.cli.model_records import delete, runs, show
 from quant_mlops.cli.model_search import SHOWN, list_models, tag
 from quant_mlops.cli.named_model import NamedModel, open_model
-from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
+from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say, short_time
 from quant_mlops.cli.reproduction import reproduce_model, verify_model
 from quant_mlops.cli.verdicts import verdicts
 from quant_mlops.cli.workspace import Instant, choose_strategy, open_strategy, strategy_option
@@ -125,10 +125,14 @@ def live(at: datetime | None, strategy_name: str | None, as_json: bool) -> None:
             one = work.registry.live_model(work.strategy.name, at=at)
             found = [one] if one else []
     rows = [
-        (f"{d.name} v{d.version}", d.live_from, d.live_until, d.promoted_by, d.reason)
+        (
+            f"{d.name} v{d.version}",
+            f"{short_time(d.live_from)}\nto {short_time(d.live_until) or 'now'}",
+            f"by {d.promoted_by}: {d.reason}",
+        )
         for d in found
     ]
-    header = ("model", "live from", "live until", "promoted by", "reason")
+    header = ("model", "live", "promoted")
     emit(found, as_json=as_json, show=lambda: print_table(header, rows))
 
 

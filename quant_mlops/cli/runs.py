@@ -84,7 +84,8 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         f"This run\n"
         f"  stored {prices.written.stored} bars, {stored} feature events, {revised} revisions; "
         f"{predictions.offered} predictions\n"
-        f"  alerts: {len(response.alerts)} new, {told.delivered} delivered, {told.failed} failed"
+        f"  alerts: {len(response.alerts)} new; by all channels {told.delivered} delivered and "
+        f"{told.failed} failed"
     )
     if retraining is not None:
         done += f"\n  retraining: {retraining['candidate']} {retraining['status']}"

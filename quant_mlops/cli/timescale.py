@@ -61,18 +61,25 @@ def as_document(table: Hypertable) -> dict[str, Any]:
 
 def print_hypertables(found: list[Hypertable]) -> None:
     """Print a line for each hypertable."""
-    header = (
-        "hypertable",
-        "chunks",
-        "compressed",
-        "rows (estimate)",
-        "bytes",
-        "a row",
-        "a compressed row",
-    )
-    rows = [
-        (h.hypertable_name, h.chunks, h.compressed_chunks, f"{h.rows:,}", f"{h.bytes:,}",
-         h.bytes_a_row, h.bytes_a_compressed_row)
-        for h in found
-    ]  # fmt: skip
-    print_table(header, rows)
+    header = ("hypertable", "chunks", "rows", "size", "bytes a row")
+    print_table(header, [_cells(table) for table in found])
+
+
+def _cells(table: Hypertable) -> tuple[object, ...]:
+    """Return a hypertable's line; how its compressed chunks stand is below it."""
+    lines = [
+        (str(table.chunks), f"{table.compressed_chunks} compressed"),
+        (f"{table.rows:,}", f"{table.compressed_rows:,}"),
+        (_megabytes(table.bytes), _megabytes(table.compressed_bytes)),
+        (_number(table.bytes_a_row), _number(table.bytes_a_compressed_row)),
+    ]
+    shown = lines if table.compressed_chunks else [(whole, "") for whole, _ in lines]
+    return (table.hypertable_name, *("\n".join(filter(None, each)) for each in shown))
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Any
 
 import click
 
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
-from quant_mlops.cli.workspace import Instant, open_strategy, strategy_option
+from quant_mlops.cli.workspace import SessionOrInstant, open_strategy, strategy_option
 from quant_mlops.serving.trace import Trace, TracedValue
 from quant_mlops.serving.trace import trace as trace_prediction
 
@@ -19,16 +18,6 @@ VERDICTS = {
     "matches without later rows": "matches without the rows that were written later, below",
     "differs": "DIFFERS: these values do not give the digest that was stored",
 }
-
-
-class SessionOrInstant(Instant):
-    """A date, which is a session, or an ISO 8601 time."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            return date.fromisoformat(value)
-        except (TypeError, ValueError):
-            return super().convert(value, param, ctx)
 
 
 @click.command(epilog="Example: quant-mlops trace AAPL 2022-12-20T14:30+00:00")

@@ -48,6 +48,16 @@ class Instant(click.ParamType[datetime]):
             self.fail(str(error), param, ctx)
 
 
+class SessionOrInstant(Instant):
+    """A date, which is a session, or an ISO 8601 time."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return date.fromisoformat(value)
+        except (TypeError, ValueError):
+            return super().convert(value, param, ctx)
+
+
 @contextmanager
 def open_workspace() -> Iterator[tuple[Settings, ServerAccess]]:
     """Open the server of the settings, saying where it is if it is not in the home."""

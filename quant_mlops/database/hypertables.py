@@ -20,8 +20,9 @@ class Hypertable:
     hypertable_name : str
     chunks, compressed_chunks : int
     rows : int
-        Of compressed chunks counted, of the others estimated by the server. What came late into
-        a compressed chunk is counted when it is compressed again.
+        Counted in compressed chunks and in those that the server has not analysed yet, as right
+        after they were made; its estimate in the others. What came late into a compressed chunk
+        is counted when it is compressed again.
     bytes : int
         Of all chunks, with indexes.
     compressed_rows, compressed_bytes : int
@@ -61,12 +62,13 @@ def hypertables(database: Database) -> list[Hypertable]:
     if not has_timescaledb(database):
         return []
     counted = _count_compressed(database)
+    unanalysed = _count_unanalysed(database)
     return [
         Hypertable(
             hypertable_name=name,
             chunks=chunks,
             compressed_chunks=compressed,
-            rows=plain_rows + counted[name],
+            rows=plain_rows + unanalysed[name] + counted[name],
             bytes=used,
             compressed_rows=counted[name],
             compressed_bytes=compressed_bytes,
@@ -80,12 +82,24 @@ def hypertables(database: Database) -> list[Hypertable]:
 
 def _count_compressed(database: Database) -> Counter[str]:
     """Return how many rows the batches of each hypertable hold, which they say themselves."""
+    batches = database.fetch_all(query("timescale/select_compressed_chunks"))
+    return _sums(database, sql.SQL("coalesce(sum(_ts_meta_count), 0)"), batches)
+
+
+def _count_unanalysed(database: Database) -> Counter[str]:
+    """Return how many rows each hypertable has in chunks that the server knows nothing of yet."""
+    chunks = database.fetch_all(query("timescale/select_unanalysed_chunks"))
+    return _sums(database, sql.SQL("count(*)"), chunks)
+
+
+def _sums(database: Database, what: sql.SQL, tables: list[tuple[str, str, str]]) -> Counter[str]:
+    """Return the sum of an aggregate over the tables (hypertable, schema, name) of each name."""
     rows: Counter[str] = Counter()
     parts = [
-        sql.SQL("SELECT {}, coalesce(sum(_ts_meta_count), 0) FROM {}").format(
-            sql.Literal(name), sql.Identifier(schema, table)
+        sql.SQL("SELECT {}, {} FROM {}").format(
+            sql.Literal(name), what, sql.Identifier(schema, table)
         )
-        for name, schema, table in database.fetch_all(query("timescale/select_compressed_chunks"))
+        for name, schema, table in tables
     ]
     if parts:
         with database.connection() as connection:

@@ -176,7 +176,7 @@ class TradingCalendar:
         near = [str(self._days[i]) for i in (where - 1, where) if 0 <= i < len(self._days)]
         return (
             f"{found}, a {found:%A}, is not a session of {self.name}; "
-            f"nearest: {' and '.join(near)}; use one of them, or `previous` or `next`"
+            f"nearest: {' and '.join(near)}; give one of them"
         )
 
 

@@ -36,10 +36,12 @@ from quant_mlops.reports.tables import (
     return_table,
     with_error,
 )
+from quant_mlops.wording import counted
 
 NOTHING = "nothing to show yet"
 TEST_SET = "± is one standard error; the Sharpe ratio is that of the backtest on the test set."
 EXACT_ZERO = 1e-12
+RESUME = "`quant-mlops alerts resume`"
 HOW_TO_READ = (
     "Information coefficient (IC): rank correlation of a session's predictions with the returns "
     "that followed. Above 0.05 is excellent, above 0.02 normal, below 0.01 severe; below 0 the "
@@ -56,7 +58,8 @@ HOW_TO_READ = (
     "that ended it. A session without a value neither counts towards a rule nor resets it.",
     "Strategy state: reduced halves the position and paused sets it to zero. Both concern the "
     "traded line only; the model line goes on as if fully invested, which is how a paused model "
-    "can show that it has recovered. Only a person resumes a paused strategy.",
+    "can show that it has recovered. Neither ends with its alert: a reduced or paused position "
+    f"lasts until a person resumes the strategy by {RESUME}.",
     "Gaps in a line are sessions for which nothing could be computed. They are not zeros.",
 )
 
@@ -124,11 +127,12 @@ def _lead(history: MonitoringHistory) -> str:
     if len(history.sessions) == 0:
         return f"Strategy {history.strategy_id}; {NOTHING}"
     first, last = history.sessions[0], history.sessions[-1]
-    count = f"{len(history.sessions):,} session{'s' * (len(history.sessions) != 1)}"
+    count = counted(len(history.sessions), "session")
     state = ""
     if history.states:
         newest = history.states[-1]
-        state = f"; {newest.status} since {newest.effective_from:%Y-%m-%d}: {newest.reason}"
+        ends = "" if newest.position_scale == 1 else f", which lasts until {RESUME}"
+        state = f"; {newest.status} since {newest.effective_from:%Y-%m-%d}{ends}: {newest.reason}"
     return f"Strategy {history.strategy_id}; {count} from {first} to {last}{state}"
 
 

@@ -20,6 +20,7 @@ from quant_mlops.reports.records import (
     Retrain,
 )
 from quant_mlops.statistics import maximum_drawdown, sharpe_ratio, sharpe_standard_error
+from quant_mlops.wording import counted
 
 NONE = "\N{EN DASH}"
 ALERTS_SHOWN = 25
@@ -118,7 +119,7 @@ def alert_tables(history: MonitoringHistory) -> list[Markup]:
     shown, older = rows[:ALERTS_SHOWN], rows[ALERTS_SHOWN:]
     tables = [table(columns, shown)]
     if older:
-        tables.append(folded(f"{len(older):,} earlier alerts", table(columns, older)))
+        tables.append(folded(counted(len(older), "earlier alert"), table(columns, older)))
     return tables
 
 

@@ -22,6 +22,7 @@ from quant_mlops.alerts.channels import (
     WebhookChannel,
     channels_from_settings,
 )
+from quant_mlops.alerts.messages import summarise_digest, webhook_body
 from quant_mlops.alerts.outbox import Alert
 from quant_mlops.errors import SettingsError
 from quant_mlops.settings import Settings, SmtpSettings
@@ -232,7 +233,7 @@ def test_a_mail_is_sent_if_one_recipient_is_accepted(
     mailbox.refused = "ben@"
     mail_channel(mailbox).send(store_alert())
     assert len(mailbox.mails) == 1
-    assert "1 mail recipients refused" in caplog.text
+    assert "1 mail recipient refused" in caplog.text
     mailbox.refused = "@"
     with pytest.raises(ChannelError, match="SMTPRecipientsRefused"):
         mail_channel(mailbox).send(store_alert())
@@ -328,3 +329,33 @@ def test_a_mail_server_is_tried_up_to_the_login(mailbox: Mailbox) -> None:
     with pytest.raises(ChannelError, match="SMTPNotSupportedError"):
         mail_channel(mailbox, starttls=True).probe()
     assert (mailbox.mails, mailbox.logins) == ([], 2)
+
+
+def test_a_webhook_gets_what_the_evidence_comes_down_to(store_alert: Store) -> None:
+    evidence = {
+        "values": {"2024-03-01": 0.31, "2024-03-04": 0.28, "2024-03-05": None},
+        "threshold": 0.25,
+        "onset": {"session": "2024-02-20", "first": "2024-02-12", "last": "2024-02-27"},
+    }
+    for given, wanted in (
+        (
+            evidence,
+            {
+                "value": "0.28 on 2024-03-04",
+                "threshold": "0.25",
+                "since when": "2024-02-20, between 2024-02-12 and 2024-02-27",
+            },
+        ),
+        ({"values": {}, "threshold": None}, {}),
+    ):
+        (attachment,) = webhook_body(store_alert(evidence=given))["attachments"]
+        fields = {field["title"]: field["value"] for field in attachment["fields"]}
+        found = {name: fields.get(name) for name in ("value", "threshold", "since when")}
+        assert found == {name: wanted.get(name) for name in found}
+        assert "model" not in fields
+
+
+def test_one_alert_is_one_alert(store_alert: Store) -> None:
+    alert = store_alert()
+    assert summarise_digest([alert]) == "1 alert: 1 severe"
+    assert summarise_digest([alert, alert]) == "2 alerts: 2 severe"

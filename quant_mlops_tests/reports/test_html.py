@@ -215,6 +215,20 @@ def test_an_alert_tells_what_it_did() -> None:
     ) in text
 
 
+def test_what_limits_the_position_is_said_to_last_until_it_is_resumed() -> None:
+    history = filled("pause")
+    text = Page(rendered(history)).text
+    newest = history.states[-1]
+    assert newest.position_scale < 1
+    assert (
+        f"{newest.status} since {newest.effective_from:%Y-%m-%d}, which lasts until "
+        f"`quant-mlops alerts resume`: {newest.reason}"
+    ) in text
+    active = replace(newest, status="active", position_scale=1.0)
+    again = Page(rendered(replace(history, states=(*history.states, active)))).text
+    assert "which lasts until" not in again
+
+
 def test_a_feature_that_never_moved_is_named_as_invisible_to_psi(report: str) -> None:
     assert "PSI cannot see them drift: rank." in Page(report).text
 
