@@ -394,6 +394,13 @@ def test_retention_shows_then_drops_whole_chunks(compressed: Database) -> None:
         )
 
 
+def test_rows_are_counted_right_after_hypertables_are_made(filled: Database) -> None:
+    disable_timescale(filled)
+    enable_timescale(filled)
+    (events,) = (h for h in hypertables(filled) if h.hypertable_name == "feature_events")
+    assert events.rows == ROWS
+
+
 def test_the_status_counts_chunks_rows_and_bytes(compressed: Database) -> None:
     (events,) = (h for h in hypertables(compressed) if h.hypertable_name == "feature_events")
     assert (
