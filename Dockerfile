@@ -20,7 +20,7 @@ USER quant_mlops
 WORKDIR /srv/quant_mlops
 
 # Volumes take the owner of the folder they are mounted on, so it must exist.
-RUN mkdir -p home dagster/storage
+RUN mkdir -p home dagster/storage work
 COPY --chown=quant_mlops dagster.yaml ./dagster/dagster.yaml
 # The web server and the daemon hold no code of a strategy; they ask the code server for it.
 RUN printf '%s\n' \

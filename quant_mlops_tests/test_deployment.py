@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from dagster._daemon.cli import create_dagster_daemon_cli
 from dagster_webserver.cli import create_dagster_webserver_cli
 
 from quant_mlops.cli.main import cli
+from quant_mlops.database import Database
 from quant_mlops.settings import Settings, SmtpSettings, load_settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,7 +32,43 @@ UNITS = sorted((REPOSITORY / "deploy" / "systemd").glob("*.service"))
 PAGE = (REPOSITORY / "docs" / "scaling.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```yaml (\S+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 # Variables of others: libpq, Dagster, and Compose itself.
-KNOWN_ELSEWHERE = {"PGPASSWORD", "PGPASSFILE", "DAGSTER_HOME", "POSTGRES_PASSWORD", "PACKAGES"}
+KNOWN_ELSEWHERE = {
+    "PGPASSWORD", "PGPASSFILE", "DAGSTER_HOME", "POSTGRES_PASSWORD", "PACKAGES", "PYTHONPATH",
+}  # fmt: skip
+WORK = "/srv/quant_mlops/work"
+FEATURES = """
+from quant_mlops.features.builtin import rsi_14
+from quant_mlops.features.definition import Values, feature
+from quant_mlops.market.panel import Panel
+
+
+@feature("half", lookback=0)
+def half(panel: Panel) -> Values:
+    return panel.close / 2
+"""
+STRATEGY = """
+name = "mounted"
+horizon = 2
+[prices]
+file = "prices.csv"
+[features]
+module = "work_features"
+names = ["half", "rsi_14"]
+[training]
+window_sessions = 200
+val_sessions = 30
+test_sessions = 30
+[[training.learners]]
+name = "ridge"
+params = { penalties = [1.0] }
+[monitoring]
+first_session = 2023-01-03
+"""
+# What a code server of Dagster does first.
+SHOW_ASSETS = """
+from quant_mlops.definitions import defs
+print(*sorted(key.to_user_string() for key in defs().resolve_all_asset_keys()))
+"""
 PROGRAMS = {
     "quant-mlops": cli,
     "dagster": create_dagster_cli(),
@@ -125,8 +165,8 @@ def test_the_services_set_every_setting_that_a_deployment_may_want(name: str) ->
     variables = set(COMPOSE["services"][name]["environment"])
     known = settings_variables()
     assert variables <= known | KNOWN_ELSEWHERE
-    # The image has its home, with the strategies in it.
-    assert known - variables == {"QUANT_MLOPS_HOME", "QUANT_MLOPS_STRATEGIES"}
+    # The image has its home.
+    assert known - variables == {"QUANT_MLOPS_HOME"}
 
 
 def test_what_the_services_are_given_are_settings_that_can_be_read(
@@ -166,8 +206,9 @@ def test_every_service_is_checked_restarted_and_waits_for_what_it_needs() -> Non
             assert how["condition"] == wanted, (name, needed)
     assert "ports" not in services["timescale"]
     assert services["webserver"]["ports"] == ["127.0.0.1:3000:3000"]
-    volumes = {v.partition(":")[0] for s in services.values() for v in s.get("volumes", [])}
-    assert volumes == set(COMPOSE["volumes"])
+    mounted = {v for s in services.values() for v in s.get("volumes", [])}
+    (work,) = (v for v in mounted if v.endswith(f":{WORK}:ro"))
+    assert {v.partition(":")[0] for v in mounted - {work}} == set(COMPOSE["volumes"])
 
 
 def test_web_server_and_daemon_ask_the_code_server_under_its_name() -> None:
@@ -267,3 +308,67 @@ def test_every_variable_on_the_page_is_a_setting() -> None:
     named = set(re.findall(r"\b(?:QUANT_MLOPS_[A-Z_]+|DAGSTER_PG_URL)\b", PAGE))
     assert named
     assert named <= settings_variables()
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, database: Database) -> tuple[Path, dict[str, str]]:
+    """Give a folder as it is mounted, and the environment of the service that runs strategies.
+
+    Where the container has the mount, paths are those of the folder.
+    """
+    folder = tmp_path / "work"
+    (folder / "strategies").mkdir(parents=True)
+    (folder / "strategies" / "mounted.toml").write_text(STRATEGY)
+    (folder / "work_features.py").write_text(FEATURES)
+    (folder / "prices.csv").write_text("date,ticker,close\n2024-01-16,ACME,101.25\n")
+    given = COMPOSE["services"]["code"]["environment"]
+    # As a person who has set QUANT_MLOPS_STRATEGIES=strategies in .env, as compose.yaml says.
+    environment = {
+        name: re.sub(r"\$\{[^}]*\}", "", value).replace(WORK, str(folder))
+        for name, value in given.items()
+    } | {
+        "QUANT_MLOPS_STRATEGIES": "strategies",
+        "QUANT_MLOPS_DATABASE_URL": database.conninfo,
+        "QUANT_MLOPS_HOME": str(tmp_path / "home"),
+    }
+    environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], str(REPOSITORY)])
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("QUANT_MLOPS_", "DAGSTER_"))
+    }
+    return folder, outside | environment
+
+
+def test_strategies_modules_and_prices_of_the_mounted_folder_are_found(
+    mounted: tuple[Path, dict[str, str]],
+) -> None:
+    service = COMPOSE["services"]["code"]
+    assert f"${{WORK_FOLDER:-./work}}:{WORK}:ro" in service["volumes"]
+    assert service["working_dir"] == WORK
+    folder, environment = mounted
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    checks = json.loads(run("-m", "quant_mlops", "doctor", "--json"))
+    assert checks["strategies"] == {"status": "ok", "detail": "mounted"}
+    keys = run("-c", SHOW_ASSETS).split()
+    assert any(key.startswith("mounted/") for key in keys)
+    assert not [key for key in keys if "errors" in key], keys
+
+
+def test_the_server_has_as_many_connections_as_are_counted() -> None:
+    (given,) = re.findall(r"max_connections=(\d+)", str(COMPOSE["services"]["timescale"]))
+    runs, reserved = 10, 3
+    counted = (8 * runs + 16) + (2 * runs + 63 + 20)
+    assert f"Ten runs with both databases on one server are at most {counted}" in " ".join(
+        PAGE.split()
+    )
+    assert f"`max_connections={given}`" in PAGE
+    assert int(given) >= counted + reserved

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
 from quant_mlops.cli.main import cli
+from quant_mlops.errors import TrainingError
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import read_strategy
+from quant_mlops.training.walk_forward import walk_forward
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text("utf-8")
@@ -151,7 +154,23 @@ def test_feature_and_strategy_fit_each_other(
     monkeypatch.syspath_prepend(tmp_path)
     strategy = read_strategy(tmp_path / "drawdown.toml")
     assert strategy.feature_versions == {"drawdown_5d": 1, "momentum_20d": 1, "rsi_14": 1}
+    lookback = max(definition.lookback for definition in strategy.definitions)
     sys.modules.pop("my_features")
+    said = " ".join(README.split())
+    match = re.search(
+        r"wants (\d+) sessions of prices: (\d+) that the walk-forward evaluation is cut into, "
+        r"(\d+) before the first decision .*?, and (\d+) whose labels",
+        said,
+    )
+    assert match is not None
+    least, walked, before, without_label = map(int, match.groups())
+    assert (before, without_label) == (lookback + 1, strategy.horizon)
+    assert least == walked + before + without_label
+    days = np.arange(walked).astype("datetime64[D]")
+    assert strategy.folds is not None
+    assert len(walk_forward(days, strategy.folds, horizon=strategy.horizon)) == 4
+    with pytest.raises(TrainingError, match=f"need at least {walked};"):
+        walk_forward(days[1:], strategy.folds, horizon=strategy.horizon)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
