@@ -30,6 +30,7 @@ from quant_mlops.cli.output import (
 )
 from quant_mlops.cli.workspace import (
     SessionOrInstant,
+    chosen_strategies,
     open_strategy,
     open_workspace,
     strategy_option,
@@ -48,23 +49,28 @@ def alerts() -> None:
 @click.option("--severity", type=click.Choice(SEVERITIES), help="Of this severity only.")
 @click.option("--open", "open_only", is_flag=True, help="Of episodes that have not ended.")
 @click.option("--last", type=COUNT, default=20, show_default=True, help="Newest alerts to show.")
-@strategy_option
+@click.option("--strategy", "strategy_name", help="Of this strategy only.")
 @json_option
 def list_all(
     severity: str | None, open_only: bool, last: int, strategy_name: str | None, as_json: bool
 ) -> None:
-    """List the newest alerts, how they were delivered, and the strategy's state."""
-    with open_strategy(strategy_name) as work:
+    """List the newest alerts, how they were delivered, and the strategy's state.
+
+    Where there are several strategies and none is named, those of all are listed.
+    """
+    with open_workspace() as (settings, access):
+        names = chosen_strategies(settings, strategy_name)
+        only = names[0] if len(names) == 1 else None
         found = list_alerts(
-            work.database, strategy_id=work.strategy.name, severity=severity,
-            open_only=open_only, limit=last,
-        )  # fmt: skip
-        state = current_state(work.database, work.strategy.name)
-        told = delivery_states(work.database, [alert.alert_id for alert in found])
-        given_up = undeliverable_alerts(work.database)
+            access.database, strategy_id=only, severity=severity, open_only=open_only, limit=last
+        )
+        states = [current_state(access.database, name) for name in names]
+        told = delivery_states(access.database, [alert.alert_id for alert in found])
+        given_up = undeliverable_alerts(access.database)
     rows = [
         (f"{a.alert_id}\n{a.severity}", _episode(a),
-         _what(a, [state for state in told if state.alert_id == a.alert_id]))
+         ("" if only else f"{a.strategy_id}: ")
+         + _what(a, [state for state in told if state.alert_id == a.alert_id]))
         for a in found
     ]  # fmt: skip
     header = ("alert", "sessions", "what, and action")
@@ -76,9 +82,17 @@ def list_all(
                 f"undeliverable: {', '.join(map(str, given_up))}; `quant-mlops alerts deliver "
                 f"--again` tries once more"
             )
-        click.echo(f"state: {state.words()}")
+        for state in states:
+            whose = "" if only else f" of {state.strategy_id}"
+            click.echo(f"state{whose}: {state.words()}")
 
-    document = {"alerts": found, "deliveries": told, "undeliverable": given_up, "state": state}
+    document = {
+        "alerts": found,
+        "deliveries": told,
+        "undeliverable": given_up,
+        "state": states[0] if only else None,
+        "states": states,
+    }
     emit(document, as_json=as_json, show=show)
 
 

@@ -23,6 +23,7 @@ from quant_mlops.registry.lineage import Lineage
 from quant_mlops.registry.metrics import DATASET_TYPES
 from quant_mlops.registry.records import TrainingRunRecord
 from quant_mlops.registry.training_runs import RUN_STATUSES
+from quant_mlops.training.lost_training_sets import what_was_dropped
 from quant_mlops.training.snapshot_files import check_file, find_snapshot
 from quant_mlops.training.snapshot_verification import revisions_since
 
@@ -137,7 +138,8 @@ def _revised(work: NamedModel) -> tuple[dict[str, Any] | None, str]:
         "rows_new": found.rows_new,
         "columns": found.columns,
     }
-    return document, found.sentence()
+    dropped = what_was_dropped(work.database, snapshot)
+    return document, "; ".join(filter(None, [found.sentence(), dropped]))
 
 
 def _by_dataset(metrics: dict[str, float]) -> list[tuple[object, ...]]:

@@ -119,6 +119,14 @@ def chosen_session(work: StrategyContext, given: datetime | None) -> date:
     return day
 
 
+def chosen_strategies(settings: Settings, name: str | None) -> list[str]:
+    """Return the name of the strategy that was asked for, or without one the names of all."""
+    found = read_strategies(settings).strategies
+    if name is None and len(found) > 1:
+        return list(found)
+    return [choose_strategy(settings, name).name]
+
+
 def choose_strategy(settings: Settings, name: str | None) -> Strategy:
     """Return the strategy of that name, or the only one there is.
 

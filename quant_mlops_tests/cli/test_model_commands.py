@@ -233,5 +233,10 @@ def test_where_there_are_several_strategies_a_model_names_its_own(
     assert "not of other" in beside_another.fails(
         "models", "promote", "small_ridge", 1, *WHO, "--strategy", "other"
     )
+    alerts = beside_another("alerts", "list")
+    assert "small: " in alerts.stdout
+    assert "state of other: active, position scale 1\n" in alerts.stdout
+    of_one = beside_another("alerts", "list", "--strategy", "other", "--json").document
+    assert (of_one["alerts"], of_one["state"]["strategy_id"]) == ([], "other")
     unknown = beside_another.fails("models", "show", first.snapshot_id)
     assert f"there is no model with id {first.snapshot_id}" in unknown
