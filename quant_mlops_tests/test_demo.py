@@ -256,7 +256,7 @@ def test_another_home_gives_the_same_training_set_and_the_same_model(
 def test_a_second_demo_in_the_home_of_one_that_runs_is_refused(resumed: Resumed) -> None:
     sentence = (
         f"error: another demonstration, or `quant-mlops dev`, is running in {resumed.home.inner}; "
-        f"end it, or give another --home"
+        f"end it (all of one that was killed is gone within half a minute), or give another --home"
     )
     assert resumed.refused == (1, sentence)
 

@@ -11,10 +11,15 @@ from quant_mlops.errors import SettingsError
 
 
 @contextmanager
-def hold_home(home: Path) -> Iterator[None]:
+def hold_home(home: Path) -> Iterator[int]:
     """Hold a home for the demonstration or for Dagster's daemon.
 
     The kernel gives the hold up when the process ends, however it ends.
+
+    Yields
+    ------
+    int
+        The descriptor of the hold; a process that inherits it holds the home as well.
 
     Raises
     ------
@@ -27,7 +32,7 @@ def hold_home(home: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SettingsError(
-                f"another demonstration, or `quant-mlops dev`, is running in {home}; end it, or "
-                f"give another --home"
+                f"another demonstration, or `quant-mlops dev`, is running in {home}; end it (all "
+                f"of one that was killed is gone within half a minute), or give another --home"
             ) from None
-        yield
+        yield file.fileno()

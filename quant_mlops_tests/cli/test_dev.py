@@ -1,4 +1,4 @@
-"""`dev`: the UI with the graph and a running schedule, and nothing left when it is stopped."""
+"""`dev`: the UI with the graph and a running schedule, and nothing left when it has ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from urllib.error import URLError
 import pytest
 
 from quant_mlops.database.embedded import EmbeddedServer
+from quant_mlops.errors import SettingsError
+from quant_mlops.orchestration.home_lock import hold_home
 
 pytestmark = [
-    pytest.mark.slow(seconds=40),
+    pytest.mark.slow(seconds=55),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
 ]
 
@@ -62,6 +64,22 @@ class Development:
                 pass
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"no answer within {START_SECONDS} s")
+
+    def log(self) -> str:
+        return (self.home / "log").read_text()
+
+    def wait_until(self, happened: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(POLL_SECONDS)
+
+    def dagster(self) -> set[int]:
+        """Return the ids of the processes that carry the mark, without the database's."""
+        return {
+            pid for pid in self.processes()
+            if Path(f"/proc/{pid}/comm").read_text().strip() != "postgres"
+        }  # fmt: skip
 
     def processes(self) -> set[int]:
         """Return the ids of the processes that carry the mark."""
@@ -138,11 +156,23 @@ def test_it_serves_the_graph_and_stops_without_a_trace(development: Development)
 
 
 def test_it_can_be_stopped_before_it_serves_anything(development: Development) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while "Dagster: http://" not in (development.home / "log").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(POLL_SECONDS)
+    development.wait_until(lambda: "Dagster: http://" in development.log(), START_SECONDS)
     stop_and_look(development, signal.SIGINT)
+
+
+def test_when_it_is_killed_what_it_started_ends_and_holds_the_home_until_then(
+    development: Development,
+) -> None:
+    development.wait_until(lambda: "configured with the following" in development.log(), 60)
+    assert len(development.dagster()) > 3
+    development.process.kill()
+    development.process.wait()
+    with pytest.raises(SettingsError, match="all of one that was killed is gone"):
+        hold_home(development.home).__enter__()
+    development.wait_until(lambda: not development.dagster(), STOP_SECONDS)
+    with hold_home(development.home):
+        pass
+    assert "Daemon threads shut down" in development.log()
 
 
 def stop_and_look(development: Development, stop: signal.Signals) -> None:
@@ -150,9 +180,10 @@ def stop_and_look(development: Development, stop: signal.Signals) -> None:
     development.process.send_signal(stop)
     status = development.process.wait(STOP_SECONDS)
     assert time.monotonic() - started < STOP_SECONDS
-    log = (development.home / "log").read_text()
+    log = development.log()
     assert status == 0, log
     assert development.processes() == set()
     assert not EmbeddedServer(development.home / "postgres").is_running()
+    assert "Warning" not in log
     # Dagster tells of a sensor that it was asking; nothing of ours fails.
     assert f'File "{REPOSITORY / "quant_mlops"}{os.sep}' not in log
