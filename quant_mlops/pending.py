@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from quant_mlops.database.queries import query
+from quant_mlops.errors import MonitoringError
 from quant_mlops.features.corrections import ChangedBars, changed_bars
-from quant_mlops.strategy_context import StrategyContext
+from quant_mlops.registry.deployments import deployments
+from quant_mlops.strategy_context import StrategyContext, history_start
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,50 @@ class PendingCorrections:
         return sum(len(change.tickers) for change in self.changes)
 
 
-def incomplete_sessions(context: StrategyContext, until: date) -> list[date]:
-    """Return the sessions up to one that were not judged or have no price, oldest first.
+def first_due_session(context: StrategyContext) -> date:
+    """Return the session from which on a strategy is to be judged.
 
-    What comes before the first session that was ever judged is no gap: the strategy was not
-    running then, and its history is loaded by hand.
+    It is the first that ever was: what comes before is no gap, as the strategy was not running
+    then. Where none was judged, it is the first monitored session that follows a session with a
+    price, and at whose open a model was live.
+
+    Raises
+    ------
+    MarketDataError
+        No session was ever judged, and no price is stored.
+    MonitoringError
+        No session was ever judged, and no model was ever live.
     """
     strategy, database = context.strategy, context.database
     row = database.fetch_one(
         "SELECT min(date) FROM drift_metrics WHERE strategy_id = %s", [strategy.name]
     )
-    first, last = row[0] if row else None, strategy.monitoring.last_session
+    if row is not None and row[0] is not None:
+        judged: date = row[0]
+        return judged
+    priced = context.calendar.next(history_start(context))
+    promoted = deployments(database, strategy.name)
+    if not promoted:
+        raise MonitoringError(
+            f"no model of {strategy.name} was ever live; train one with the job "
+            f"{strategy.name}_training, or with `quant-mlops models train`"
+        )
+    live_from = min(deployment.live_from for deployment in promoted)
+    served = context.calendar.next(context.calendar.session_of(live_from))
+    if context.calendar.open_time(served) < live_from:
+        served = context.calendar.next(served)
+    return max(strategy.monitoring.first_session, priced, served)
+
+
+def incomplete_sessions(context: StrategyContext, first: date, until: date) -> list[date]:
+    """Return the sessions of a range that were not judged or have no price, oldest first.
+
+    What comes after the last session of the strategy is not missing.
+    """
+    strategy, database = context.strategy, context.database
+    last = strategy.monitoring.last_session
     until = until if last is None else min(until, last)
-    if first is None or first > until:
+    if first > until:
         return []
     wanted = context.sessions(first, until).tolist()
     parameters = {

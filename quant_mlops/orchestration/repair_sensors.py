@@ -16,7 +16,7 @@ from quant_mlops.orchestration.jobs import StrategyJobs
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.runs import runs_at_work, sessions_of_run
 from quant_mlops.orchestration.schedules import scheduled_session
-from quant_mlops.pending import incomplete_sessions, pending_corrections
+from quant_mlops.pending import first_due_session, incomplete_sessions, pending_corrections
 from quant_mlops.pipeline import price_file
 from quant_mlops.strategy import Strategy
 from quant_mlops.strategy_context import StrategyContext
@@ -35,7 +35,8 @@ EVERY_FIVE_MINUTES = 300
 def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.SensorDefinition:
     """Return the sensor that has sessions run which the schedule left out.
 
-    It looks at what is stored and not at what ran. Each tick asks for at most one run, from the
+    It looks at what is stored and not at what ran; a strategy that was never judged begins with
+    the first session it can be judged on. Each tick asks for at most one run, from the
     oldest missing session on, and for none while another run of the strategy works on sessions:
     a session needs the ones before it. Sessions that follow a missing one were judged without
     it, so they are part of the run and are judged again.
@@ -57,9 +58,17 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
         due = scheduled_session(strategy, work.database.now() - GRACE)
         if strategy.monitoring.last_session is not None:
             due = min(due, strategy.monitoring.last_session)
-        missing = incomplete_sessions(work, due)
+        try:
+            first = first_due_session(work)
+        except QuantMlopsError as error:
+            return dg.SkipReason(f"no session was judged yet: {error}")
+        if first > due:
+            return dg.SkipReason(
+                f"the first session that can be judged is {first}, and sessions are due up to {due}"
+            )
+        missing = incomplete_sessions(work, first, due)
         if not missing:
-            return dg.SkipReason(f"no session up to {due} is missing")
+            return dg.SkipReason(f"no session from {first} to {due} is missing")
         busy = runs_at_work(context.instance, strategy)
         if busy:
             return dg.SkipReason(f"{len(missing)} sessions are missing; run {busy[0]} is at work")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from quant_mlops.orchestration.repair_sensors import (
     MOST_SESSIONS,
 )
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.pending import incomplete_sessions
+from quant_mlops.pending import first_due_session, incomplete_sessions
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy
 from quant_mlops.strategy_context import StrategyContext
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.shared
 
 MISSING = "small_missing_sessions_sensor"
 CORRECTIONS = "small_corrections_sensor"
+# As many sessions as the strategy monitors.
+MONITORED = 60
 FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -72,12 +74,46 @@ def lose(database: Database, sessions: list[date]) -> None:
     database.execute("DELETE FROM drift_metrics WHERE date = ANY (%s)", [sessions])
 
 
-def test_a_strategy_that_misses_nothing_or_never_ran_asks_for_nothing(
-    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+def nothing_is_missing(sessions: list[date]) -> str:
+    return f"no session from {sessions[-MONITORED]} to {sessions[-1]} is missing"
+
+
+def test_a_strategy_that_misses_nothing_asks_for_nothing_and_one_never_judged_for_its_first(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date], forge: Any
 ) -> None:
-    assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
+    assert tick(ran_desk, defs, MISSING) == nothing_is_missing(sessions)
     lose(ran_database, sessions)
-    assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
+    first = len(sessions) - MONITORED
+    assert asked_for(tick(ran_desk, defs, MISSING)) == [
+        str(sessions[first]), str(sessions[first + MOST_SESSIONS - 1]),
+    ]  # fmt: skip
+
+    # A model that is made live during a session serves from the next one on.
+    promoted = "UPDATE model_deployments SET live_range = tstzrange(%s, NULL)"
+    for hour, served in ((12, -30), (15, -29)):
+        moment = datetime.combine(sessions[-30], time(hour), UTC)
+        forge(ran_database, promoted, [moment])
+        assert asked_for(tick(ran_desk, defs, MISSING))[0] == str(sessions[served])
+    forge(ran_database, promoted, [datetime(2023, 1, 3, 12, tzinfo=UTC)])
+    assert tick(ran_desk, defs, MISSING) == (
+        f"the first session that can be judged is 2023-01-03, and sessions are due up to "
+        f"{sessions[-1]}"
+    )
+
+
+def test_a_strategy_that_cannot_be_judged_yet_says_what_it_lacks(
+    desk: Any, defs: dg.Definitions
+) -> None:
+    assert tick(desk, defs, MISSING) == (
+        "no session was judged yet: no prices are stored; load some with `quant-mlops ingest "
+        "prices FILE`"
+    )
+    with Database(desk.conninfo) as database:
+        store_bar(database, lag="15 minutes")
+    assert tick(desk, defs, MISSING) == (
+        "no session was judged yet: no model of small was ever live; train one with the job "
+        "small_training, or with `quant-mlops models train`"
+    )
 
 
 def test_missing_sessions_are_run_with_those_that_were_judged_without_them(
@@ -98,7 +134,7 @@ def test_missing_sessions_are_run_with_those_that_were_judged_without_them(
     second = tick(ran_desk, defs, MISSING)
     assert asked_for(second) == [str(sessions[-1])]
     run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-1], sessions[-1]))
-    assert str(tick(ran_desk, defs, MISSING)).startswith("no session up to ")
+    assert tick(ran_desk, defs, MISSING) == nothing_is_missing(sessions)
     after = ran_database.fetch_all("SELECT date, ic, psi FROM drift_metrics ORDER BY date")
     assert after == before
 
@@ -175,8 +211,19 @@ def test_what_is_not_due_yet_is_not_missing(
 ) -> None:
     lose(ran_database, sessions[-5:])
     work = StrategyContext(ran_database, load_settings(home=ran_desk.home), strategy)
-    assert incomplete_sessions(work, sessions[-6]) == []
-    assert incomplete_sessions(work, sessions[-4]) == sessions[-5:-3]
+    first = first_due_session(work)
+    assert first == sessions[-MONITORED]
+    assert incomplete_sessions(work, first, sessions[-6]) == []
+    assert incomplete_sessions(work, first, sessions[-4]) == sessions[-5:-3]
+
+
+def store_bar(database: Database, *, lag: str) -> None:
+    database.execute(
+        "INSERT INTO price_bars (ticker, event_time, ingest_time, session, close, "
+        "availability_observed, source) VALUES ('A', '2021-11-23 21:00Z', "
+        "timestamptz '2021-11-23 21:00Z' + %s::interval, '2021-11-23', 10, true, 'x')",
+        [lag],
+    )
 
 
 def restate(database: Database, session: date) -> None:
@@ -241,10 +288,5 @@ def test_before_features_were_computed_there_is_nothing_to_revise(
 ) -> None:
     with Database(desk.conninfo) as database:
         for lag in ("15 minutes", "2 days"):
-            database.execute(
-                "INSERT INTO price_bars (ticker, event_time, ingest_time, session, close, "
-                "availability_observed, source) VALUES ('A', '2022-11-23 21:00Z', "
-                "timestamptz '2022-11-23 21:00Z' + %s::interval, '2022-11-23', 10, true, 'x')",
-                [lag],
-            )
+            store_bar(database, lag=lag)
     assert tick(desk, defs, CORRECTIONS) == "no bar was restated since features were revised"
