@@ -13,6 +13,7 @@ QuantMlopsError
 |  |__PriceFileError             a price file cannot be read as prices
 |  |__MembershipFileError        a file cannot be read as spells of membership in an index
 |  |__NotASessionError           a date is not a session of the exchange
+|     |__NoPartitionError         a run was started for no session, or for one it cannot work on
 |__FeatureStoreError
 |  |__ConflictingValueError      two values for one key and one ingest time
 |  |__InvalidValueError          NaN, infinity or a type the store does not hold
@@ -90,6 +91,10 @@ class MembershipFileError(MarketDataError):
 
 class NotASessionError(MarketDataError):
     """A date is not a session of the exchange."""
+
+
+class NoPartitionError(NotASessionError):
+    """A run was started without a session, or for a day that is none of its strategy's."""
 
 
 class FeatureStoreError(QuantMlopsError):

@@ -6,4 +6,5 @@ WHERE strategy_id = %(strategy_id)s
   AND rule = %(rule)s
   AND closed_session IS NULL
   AND evidence ->> 'job' = %(job)s
-  AND evidence ->> 'sessions' = %(sessions)s;
+  -- What was asked to work on a day that is no session cannot be repeated.
+  AND (evidence ->> 'sessions' = %(sessions)s OR evidence -> 'errors' ? %(no_partition)s);

@@ -8,6 +8,7 @@ from datetime import date
 from quant_mlops.alerts.outbox import Alert, NewAlert, record_alerts
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.errors import NoPartitionError
 
 RUN_FAILED = "run_failed"
 
@@ -75,7 +76,8 @@ def record_run_failure(database: Database, run: FinishedRun, *, session: date) -
 def close_run_failures(database: Database, run: FinishedRun, *, session: date) -> int:
     """End the alerts of earlier failures of what a run has done now, and return how many.
 
-    The same work is the same job for the same sessions.
+    The same work is the same job for the same sessions. A run that was started for no session, or
+    for a day that is none, can never succeed, and any success of its job ends its alert.
     """
     parameters = {
         "strategy_id": run.strategy_id,
@@ -83,5 +85,6 @@ def close_run_failures(database: Database, run: FinishedRun, *, session: date) -
         "job": run.job,
         "sessions": run.sessions,
         "session": session,
+        "no_partition": NoPartitionError.__name__,
     }
     return database.execute(query("close_run_failures"), parameters)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import numpy as np
 
+from quant_mlops.errors import NoPartitionError, NotASessionError
 from quant_mlops.strategy import Strategy
 
 # Dagster cron counts Sunday as 0; NumPy's 1970-01-01 was a Thursday.
@@ -56,10 +57,46 @@ def previous_session() -> dg.TimeWindowPartitionMapping:
     )
 
 
-def partition_range(context: dg.AssetExecutionContext) -> tuple[date, date]:
-    """Return the first and last session of a run."""
-    keys = context.partition_keys
-    return date.fromisoformat(keys[0]), date.fromisoformat(keys[-1])
+def partition_range(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, strategy: Strategy
+) -> tuple[date, date]:
+    """Return the first and last session of a run.
+
+    Dagster lets a run be started for any day, and for none.
+
+    Raises
+    ------
+    NoPartitionError
+        The run names no session, or a day that is no partition of the strategy.
+    """
+    calendar = strategy.trading_calendar
+    newest = newest_partition(strategy, datetime.now(calendar.timezone))
+    span = f"the sessions of {strategy.name} are those of {calendar.name} from "
+    span += f"{strategy.first_partition} to {newest}"
+    if not (context.has_partition_key or context.has_partition_key_range):
+        raise NoPartitionError(
+            f"the run was started without a partition, and works on sessions; {span}, so start it "
+            f"for one or a range of them"
+        )
+    keys = context.partition_key_range
+    first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
+    try:
+        calendar.positions([first, last])
+    except NotASessionError as error:
+        raise NoPartitionError(str(error)) from None
+    if not strategy.first_partition <= first <= last <= newest:
+        asked = f"{first}" if first == last else f"{first} to {last}"
+        raise NoPartitionError(
+            f"the run was started for {asked}, and {span}; start it for one or a range of them"
+        )
+    return first, last
+
+
+def newest_partition(strategy: Strategy, moment: datetime) -> date:
+    """Return the newest session whose day is over at a moment, in the exchange's zone."""
+    calendar, last = strategy.trading_calendar, strategy.monitoring.last_session
+    over = calendar.previous(moment.astimezone(calendar.timezone).date())
+    return over if last is None else min(over, last)
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

@@ -26,13 +26,19 @@ def strategy_of_run(run: dg.DagsterRun) -> str | None:
 
 
 def sessions_of_run(run: dg.DagsterRun) -> tuple[date, date] | None:
-    """Return the first and last session that a run works on, None if it works on none."""
+    """Return the first and last day that a run was started for, None if for none.
+
+    They need not be sessions; a run may have been given any tag.
+    """
     only = run.tags.get(PARTITION_NAME_TAG)
     first = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, only)
     last = run.tags.get(ASSET_PARTITION_RANGE_END_TAG, only)
     if not first or not last:
         return None
-    return date.fromisoformat(first), date.fromisoformat(last)
+    try:
+        return date.fromisoformat(first), date.fromisoformat(last)
+    except ValueError:
+        return None
 
 
 def runs_at_work(instance: dg.DagsterInstance, strategy: Strategy) -> list[str]:

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from quant_mlops.market.calendar import trading_calendar
-from quant_mlops.orchestration.partitions import previous_session, session_partitions
+from quant_mlops.orchestration.partitions import (
+    newest_partition,
+    previous_session,
+    session_partitions,
+)
 from quant_mlops.strategy import Strategy
 
 END_OF_2026 = datetime(2027, 1, 1, 15, tzinfo=UTC)
@@ -111,3 +115,15 @@ def test_the_first_partition_depends_on_nothing(strategy: Strategy) -> None:
         current_time=END_OF_2026,
     )
     assert list(found.partitions_subset.get_partition_keys()) == []
+
+
+@pytest.mark.parametrize("exchange", ["XNYS", "XTKS", "24/7"])
+@pytest.mark.parametrize("hour", [0, 4, 6, 16, 23])
+def test_the_newest_partition_is_dagsters_last(
+    strategy: Strategy, exchange: str, hour: int
+) -> None:
+    followed = live(strategy, exchange, date(2022, 1, 18))
+    for day in (22, 23, 24, 27):
+        moment = datetime(2022, 12, day, hour, tzinfo=UTC)
+        *_, newest = session_partitions(followed).get_partition_keys(current_time=moment)
+        assert str(newest_partition(followed, moment)) == newest

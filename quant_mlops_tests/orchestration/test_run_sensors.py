@@ -13,6 +13,7 @@ import pytest
 
 from quant_mlops.alerts.outbox import Alert, list_alerts
 from quant_mlops.database import Database
+from quant_mlops.errors import NoPartitionError
 from quant_mlops.orchestration.instance import run_job
 from quant_mlops.orchestration.jobs import STRATEGY_TAG
 from quant_mlops.orchestration.resources import Server
@@ -20,6 +21,7 @@ from quant_mlops.orchestration.run_sensors import run_sensors
 from quant_mlops.orchestration.runs import strategy_of_run
 from quant_mlops.strategy import Strategy
 
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 SECRET = "postgresql://bob:s3cr3t@db.example.com/quant"
 
 
@@ -98,6 +100,44 @@ def test_each_failed_run_is_told_and_all_are_over_when_the_work_is_done(
     closed = {alert.evidence["sessions"]: alert.closed_session for alert in alerts(desk)}
     assert closed["2022-11-25"] is None
     assert closed["2022-11-23"] is not None
+
+
+@pytest.mark.shared
+def test_a_run_that_names_no_session_fails_in_a_sentence_until_its_job_succeeds_on_any(
+    ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date]
+) -> None:
+    first, last = strategy.first_partition, sessions[-1]
+    span = f"the sessions of small are those of XNYS from {first} to {last}"
+    cases = {
+        "": f"the run was started without a partition, and works on sessions; {span}, so start",
+        "2022-01-17": "2022-01-17, a Monday, is not a session of XNYS; nearest: 2022-01-14",
+        "2022-01-17 to 2022-01-18": "2022-01-17, a Monday, is not a session of XNYS",
+        "2022-12-27": f"the run was started for 2022-12-27, and {span}; start",
+        "2022-01-19 to 2022-01-18": "the run was started for 2022-01-19 to 2022-01-18, and the",
+    }
+    for asked, sentence in cases.items():
+        start, _, end = asked.partition(" to ")
+        tags = {"dagster/partition": start} if start and not end else {}
+        if end:
+            tags = dict(zip(RANGE, (start, end), strict=True))
+        with pytest.raises(NoPartitionError) as refused:
+            run_job(defs, ran_desk.instance, "small_history", tags=tags)
+        assert str(refused.value).startswith(sentence)
+        sense(ran_desk, strategy, ran_desk.instance.get_runs(limit=1)[0])
+    told = {a.evidence["sessions"]: a for a in alerts(ran_desk) if a.rule == "run_failed"}
+    assert set(told) == set(cases)
+    assert "for 2022-01-17 failed in small__price_bars (NoPartitionError)" in (
+        told["2022-01-17"].message
+    )
+    run_job(defs, ran_desk.instance, "small_history", sessions=(last, last))
+    sense(ran_desk, strategy, ran_desk.instance.get_runs(limit=1)[0])
+    assert all(a.closed_session for a in alerts(ran_desk) if a.rule == "run_failed")
+
+
+def test_a_tag_that_is_no_date_is_in_no_sensors_way(desk: Any, strategy: Strategy) -> None:
+    sense(desk, strategy, run_it(desk, fails=True, tags={"dagster/partition": "soon"}))
+    (alert,) = alerts(desk)
+    assert alert.evidence["sessions"] == ""
 
 
 def test_a_run_of_no_strategy_is_left_alone(desk: Any, strategy: Strategy) -> None:

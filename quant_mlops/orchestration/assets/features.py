@@ -38,7 +38,7 @@ def feature_events_asset(strategy: Strategy) -> dg.AssetsDefinition:
     )
     def feature_events(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        first, last = partition_range(context)
+        first, last = partition_range(context, strategy)
         first = history_start(work) if first == strategy.first_partition else first
         rows = []
         for written in compute_features(work, first, last):

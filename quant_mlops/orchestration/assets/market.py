@@ -38,7 +38,7 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
         "by stated rules and kept in the quarantine file.",
     )
     def price_bars(context: dg.AssetExecutionContext, server: Server) -> Materialized:
-        first, last = partition_range(context)
+        first, last = partition_range(context, strategy)
         first = start if first == strategy.first_partition else first
         done = ingest_prices(server.strategy(strategy, context.run.run_id), first, last)
         defects = describe_defects(done.batch.summary)

@@ -50,11 +50,13 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def feature_drift(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        done = measure_feature_drift(work, *partition_range(context))
+        done = measure_feature_drift(work, *partition_range(context, strategy))
         # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
         from quant_mlops.session_figures import feature_psi
 
-        plot = inline_plot(feature_psi(work, partition_range(context)[1]), "PSI by feature")
+        plot = inline_plot(
+            feature_psi(work, partition_range(context, strategy)[1]), "PSI by feature"
+        )
         shown_on_newest(context, {"PSI by feature": plot})
         return dg.MaterializeResult(metadata={"rows": done.offered, "stored": done.stored})
 
@@ -78,7 +80,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def drift_metrics(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        metrics, done = judge_sessions(work, *partition_range(context))
+        metrics, done = judge_sessions(work, *partition_range(context, strategy))
         rows = [
             (m.date, m.ic, m.ic_5d_avg, m.psi, m.sharpe_5d, m.sharpe_20d)
             for m in metrics[: -ROWS_SHOWN - 1 : -1]
@@ -86,7 +88,9 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         header = ("session", "IC", "IC 5d", "PSI", "Sharpe 5d", "Sharpe 20d")
         from quant_mlops.session_figures import ic_trend
 
-        plot = inline_plot(ic_trend(work, partition_range(context)[1]), "information coefficient")
+        plot = inline_plot(
+            ic_trend(work, partition_range(context, strategy)[1]), "information coefficient"
+        )
         shown_on_newest(
             context, {"information coefficient": plot, "newest sessions": shown_table(header, rows)}
         )
@@ -113,7 +117,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def alerts(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        done = raise_alerts(work, partition_range(context)[1])
+        done = raise_alerts(work, partition_range(context, strategy)[1])
         rows = [
             (a.opened_session, a.severity, a.rule, a.action.replace("_", " "), a.message)
             for a in done.alerts[: -ROWS_SHOWN - 1 : -1]

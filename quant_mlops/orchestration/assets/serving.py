@@ -42,7 +42,7 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def predictions(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        first, last = partition_range(context)
+        first, last = partition_range(context, strategy)
         done = make_predictions(work, first, last)
         live = work.registry.live_model(strategy.name, at=work.calendar.open_time(last))
         # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
@@ -79,7 +79,7 @@ def serving_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def strategy_returns(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        done = realise_returns(work, *partition_range(context))
+        done = realise_returns(work, *partition_range(context, strategy))
         return dg.MaterializeResult(
             metadata={"sessions_with_return": done.offered, "stored": done.stored}
         )

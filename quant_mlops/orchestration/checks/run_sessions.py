@@ -10,7 +10,7 @@ from datetime import date
 
 import dagster as dg
 
-from quant_mlops.orchestration.partitions import session_partitions
+from quant_mlops.orchestration.partitions import partition_range, session_partitions
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.strategy import Strategy
 from quant_mlops.strategy_context import history_start
@@ -19,6 +19,7 @@ from quant_mlops.strategy_context import history_start
 def run_sessions(context: dg.AssetCheckExecutionContext, strategy: Strategy) -> list[date]:
     """Return the sessions of a run; of one without, as of a check by itself, all there are."""
     if context.has_partition_key or context.has_partition_key_range:
+        partition_range(context, strategy)
         keys = context.partition_keys
     else:
         keys = session_partitions(strategy).get_partition_keys()
