@@ -29,7 +29,11 @@ looked_at AS (
                  )
            ) AS off_close,
            false AS repeated,
-           e.ingest_time < e.event_time AS early
+           e.ingest_time < e.event_time AND NOT EXISTS (
+               SELECT FROM early_value_reviews AS r
+               WHERE (r.entity_key, r.feature_name, r.feature_version, r.event_time, r.ingest_time)
+                   = (e.entity_key, e.feature_name, e.feature_version, e.event_time, e.ingest_time)
+           ) AS early
     FROM priced AS b
     CROSS JOIN features AS f
     JOIN feature_events AS e

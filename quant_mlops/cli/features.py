@@ -8,6 +8,7 @@ from datetime import date, datetime
 import click
 
 from quant_mlops.cli.audits import arrival, leakage, parity, revise
+from quant_mlops.cli.feature_reviews import review
 from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say, short_time
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
 from quant_mlops.database import Database
@@ -106,7 +107,7 @@ def backfill(
     emit(document, as_json=as_json, show=lambda: print_table(header, rows))
 
 
-for _audit in (parity, leakage, arrival, revise):
+for _audit in (parity, leakage, arrival, revise, review):
     features.add_command(_audit)
 
 

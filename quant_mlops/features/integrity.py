@@ -34,7 +34,8 @@ class FeatureIntegrity:
         Prints that say what the print before them said, and so are no revision; looked for in
         the newest 60 sessions.
     early : int
-        Known before the session they are about had closed.
+        Known before the session they are about had closed, and looked at by nobody; see
+        `early_values`.
     example : str or None
         Entity and time of one of them.
     """

@@ -283,6 +283,27 @@ def test_what_does_not_exist_is_named_with_where_to_look(desk: Any) -> None:
         assert hint in desk.fails(*arguments), arguments
 
 
+def test_an_early_value_is_let_pass_and_the_prints_of_its_event_are_shown(
+    desk: Any, sessions: list[date]
+) -> None:
+    about = trading_calendar("XNYS").close_time(sessions[-1])
+    said = ("--by", "ann", "--reason", "slow clock")
+    asked = ("features", "review", "T03", "ret_5d", about.isoformat(), *said)
+    assert "no value of ret_5d of T03 about" in desk.fails(*asked)
+    with Database(os.environ["QUANT_MLOPS_DATABASE_URL"]) as database:
+        database.execute(
+            "INSERT INTO feature_events (entity_key, feature_name, feature_version, event_time, "
+            "ingest_time, value_double, producer) VALUES ('T03', 'ret_5d', 1, %s, %s, 0.25, 'x')",
+            [about, about - timedelta(seconds=1)],
+        )
+    found = desk(*asked)
+    assert found.status == 0
+    assert "1 of them passed on the word of ann" in found.stderr
+    early = (about - timedelta(seconds=1)).isoformat()
+    assert early in found.stdout
+    assert "0.25" in found.stdout
+
+
 def test_an_alert_is_acknowledged_by_name(desk: Any) -> None:
     found = desk("alerts", "list", "--json").document
     assert found["alerts"], "the rules found nothing in random walks; change the seed"

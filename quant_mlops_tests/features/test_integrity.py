@@ -6,11 +6,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from quant_mlops.database import Database
+from quant_mlops.errors import FeatureStoreError
 from quant_mlops.features.builtin import ret_5d, vol_20d
 from quant_mlops.features.catalog import register_definitions
+from quant_mlops.features.early_values import early_values, review_early_values
 from quant_mlops.features.integrity import FeatureIntegrity, changed_logic, feature_integrity
 from quant_mlops.market.calendar import TradingCalendar
 
@@ -113,6 +116,35 @@ def test_a_value_known_before_its_close_is_early(
 ) -> None:
     value(priced, CLOSE, 0.03, lag=-timedelta(seconds=1))
     assert looked_at(priced, calendar).early == 1
+
+
+def test_an_early_value_is_let_pass_on_a_persons_word_which_stays(
+    priced: Database, calendar: TradingCalendar
+) -> None:
+    value(priced, CLOSE, 0.03, lag=-timedelta(seconds=1))
+    value(priced, CLOSE, 0.04, lag=-timedelta(seconds=2))
+    value(priced, HALF_DAY, 0.03, lag=-timedelta(seconds=1))
+    value(priced, CLOSE, 0.03, lag=-timedelta(seconds=1), ticker="WITHOUT PRICE")
+    found = early_values(priced, calendar, [ret_5d], first=DAY, last=NEXT)
+    assert [(v.entity_key, v.event_time, v.value) for v in found] == [
+        ("AAA", CLOSE, 0.04), ("AAA", CLOSE, 0.03), ("AAA", HALF_DAY, 0.03),
+    ]  # fmt: skip
+
+    with pytest.raises(FeatureStoreError, match="who makes it and why"):
+        review_early_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason=" ")
+    assert review_early_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason="slow clock") == 2
+    with pytest.raises(FeatureStoreError, match="no value of ret_5d of AAA about 2022-11-23T21"):
+        review_early_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason="slow clock")
+
+    assert looked_at(priced, calendar).early == 1
+    (left,) = early_values(priced, calendar, [ret_5d], first=DAY, last=NEXT)
+    assert left.event_time == HALF_DAY
+    for change in (
+        "DELETE FROM early_value_reviews",
+        "UPDATE early_value_reviews SET reason = 'x'",
+    ):
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            priced.execute(change)
 
 
 def test_each_feature_is_counted_by_itself_in_the_range_alone(

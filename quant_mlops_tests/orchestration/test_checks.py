@@ -12,6 +12,7 @@ import pytest
 
 from quant_mlops.database import Database
 from quant_mlops.errors import QuantMlopsError
+from quant_mlops.features.early_values import review_early_values
 from quant_mlops.orchestration.instance import run_job
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.deployments import promote
@@ -108,6 +109,26 @@ def test_a_value_that_should_not_be_stops_the_run_and_is_shown(
     assert line[2:6] == [int(n == column) for n in range(2, 6)]
     assert str(line[6]).startswith("T03 at ")
     assert found[check].metadata["sessions"].value == str(sessions[-1])
+
+
+def test_an_early_value_that_a_person_has_looked_at_stops_its_session_no_longer(
+    ran_desk: Any, defs: dg.Definitions, sessions: list[date], strategy: Strategy
+) -> None:
+    def run() -> None:
+        run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-1], sessions[-1]))
+
+    plant(ran_desk.conninfo, EARLY)
+    with pytest.raises(QuantMlopsError, match="nothing_looks_ahead"):
+        run()
+    close = strategy.trading_calendar.close_time(sessions[-1])
+    found = checks_of_newest_run(ran_desk.instance, "feature_events")["nothing_looks_ahead"]
+    ((_, feature, about, *_),) = rows_shown(found, "early_values", "T03")
+    assert (feature, about) == ("ret_5d@1", close.isoformat())
+    command = f"`quant-mlops features review T03 ret_5d {about} --by NAME --reason WHY`"
+    assert command in str(found.metadata["to_go_on"].value)
+    with Database(ran_desk.conninfo) as database:
+        review_early_values(database, "T03", "ret_5d", close, by="ann", reason="slow clock")
+    run()
 
 
 def test_logic_that_changed_under_a_run_stops_it(

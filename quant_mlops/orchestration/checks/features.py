@@ -3,12 +3,15 @@
 # Dagster reads the annotation of `context` as it stands, so it must not be postponed to a string.
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import dagster as dg
 
 from quant_mlops.audits import late_features, parity_check
+from quant_mlops.features.early_values import early_values
 from quant_mlops.features.integrity import FeatureIntegrity, changed_logic, feature_integrity
 from quant_mlops.features.parity import FeatureParity
+from quant_mlops.features.values import FeatureValue
 from quant_mlops.orchestration.checks.run_sessions import computed_range, run_sessions
 from quant_mlops.orchestration.metadata import shown_table
 from quant_mlops.orchestration.resources import Server
@@ -57,6 +60,10 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
             ONCE: sum(f.duplicates for f in found),
             IN_TIME: sum(f.early for f in found),
         }
+        early = early_values(
+            server.access.database, strategy.trading_calendar, strategy.definitions,
+            first=first, last=last,
+        ) if counts[IN_TIME] else []  # fmt: skip
         for name, count in counts.items():
             yield dg.AssetCheckResult(
                 asset_key=asset,
@@ -66,6 +73,7 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
                     "sessions": " to ".join(dict.fromkeys([first.isoformat(), last.isoformat()])),
                     "rows_concerned": count,
                     "by_feature": _integrity_table(found),
+                    **(_way_past(early) if name == IN_TIME and early else {}),
                 },
             )
 
@@ -139,6 +147,23 @@ def _integrity_table(found: Sequence[FeatureIntegrity]) -> dg.TableMetadataValue
         header,
         [(f.key, f.rows, f.undefined, f.off_close, f.repeated, f.early, f.example) for f in found],
     )
+
+
+def _way_past(early: Sequence[FeatureValue]) -> dict[str, Any]:
+    """Return what to do about early values, with the oldest of them."""
+    rows = [
+        (v.entity_key, f"{v.feature_name}@{v.feature_version}", v.event_time.isoformat(),
+         v.ingest_time.isoformat(), str(v.value), v.producer)
+        for v in early
+    ]  # fmt: skip
+    header = ("entity", "feature", "about", "known from", "value", "producer")
+    one = early[0]
+    return {
+        "early_values": shown_table(header, rows),
+        "to_go_on": f"mend what wrote the values, and say of each why it is there, as with "
+        f"`quant-mlops features review {one.entity_key} {one.feature_name} "
+        f"{one.event_time.isoformat()} --by NAME --reason WHY`; then run the sessions again",
+    }
 
 
 def _parity_table(found: Sequence[FeatureParity]) -> dg.TableMetadataValue:
