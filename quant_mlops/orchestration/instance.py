@@ -14,10 +14,6 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import OperationalError
 
@@ -29,6 +25,7 @@ from quant_mlops.errors import (
     ServerUnavailableError,
     SettingsError,
 )
+from quant_mlops.orchestration.session_tags import session_tags
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy_files import strategies_folder
 
@@ -186,18 +183,11 @@ def run_job(
     KeyboardInterrupt
         A step was interrupted; the run is marked as failed.
     """
-    all_tags = {IN_PROCESS_TAG: _home(), **(tags or {})}
-    partition_key = None
-    if sessions is not None and sessions[0] == sessions[1]:
-        partition_key = sessions[0].isoformat()
-    elif sessions is not None:
-        all_tags[ASSET_PARTITION_RANGE_START_TAG] = sessions[0].isoformat()
-        all_tags[ASSET_PARTITION_RANGE_END_TAG] = sessions[1].isoformat()
+    of_sessions = session_tags(*sessions) if sessions is not None else {}
     try:
         return defs.resolve_job_def(name).execute_in_process(
             instance=instance,
-            partition_key=partition_key,
-            tags=all_tags,
+            tags={IN_PROCESS_TAG: _home(), **(tags or {}), **of_sessions},
             run_config={**QUIET, **(config or {})},
             asset_selection=assets,
             raise_on_error=True,

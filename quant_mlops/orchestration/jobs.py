@@ -34,6 +34,9 @@ REQUEST_OP = "request_retraining"
 SCHEDULED = "monthly schedule"
 
 
+StrategyJob = UnresolvedAssetJobDefinition | dg.JobDefinition
+
+
 @dataclass(frozen=True)
 class StrategyJobs:
     """The jobs of one strategy."""
@@ -47,7 +50,7 @@ class StrategyJobs:
     revision: dg.JobDefinition
     retraining_request: dg.JobDefinition
 
-    def all(self) -> list[UnresolvedAssetJobDefinition | dg.JobDefinition]:
+    def all(self) -> list[StrategyJob]:
         """Return every job."""
         return list(vars(self).values())
 
@@ -81,8 +84,15 @@ def strategy_jobs(strategy: Strategy, *, executor: str = "in_process") -> Strate
             strategy, "verification", dg.AssetSelection.checks(verification),
             "Verifies the newest snapshots by file and from the database.", executor=executor,
         ),
-        revision=_revision_job(strategy, executor),
-        retraining_request=_retraining_request_job(strategy, executor),
+        revision=_op_job(
+            strategy, "revision", _revision_op(strategy),
+            "Carries restated prices into the features that they touch.", executor=executor,
+        ),
+        retraining_request=_op_job(
+            strategy, "retraining_request", _retraining_request_op(strategy),
+            "Asks for a retraining, which the sensor starts; a request that is open, or one "
+            "answered within the cool-down, takes it in.", executor=executor,
+        ),
     )  # fmt: skip
 
 
@@ -103,7 +113,18 @@ def _asset_job(
     )
 
 
-def _revision_job(strategy: Strategy, executor: str) -> dg.JobDefinition:
+def _op_job(
+    strategy: Strategy, name: str, op: dg.OpDefinition, description: str, *, executor: str
+) -> dg.JobDefinition:
+    """Return a job of one step that fills no table of its own."""
+    return dg.GraphDefinition(f"{strategy.name}_{name}", node_defs=[op]).to_job(
+        description=description,
+        executor_def=EXECUTORS[executor],
+        tags={STRATEGY_TAG: strategy.name},
+    )
+
+
+def _revision_op(strategy: Strategy) -> dg.OpDefinition:
     table = dg.AssetKey([strategy.name, "feature_events"])
 
     @dg.op(name=f"{strategy.name}__revise_features", pool=sessions_pool(strategy))
@@ -111,16 +132,7 @@ def _revision_job(strategy: Strategy, executor: str) -> dg.JobDefinition:
         stored = revise_features(server.strategy(strategy, context.run_id))
         context.log_event(dg.AssetObservation(table, metadata={"revisions": stored}))
 
-    @dg.job(
-        name=f"{strategy.name}_revision",
-        description="Carries restated prices into the features that they touch.",
-        executor_def=EXECUTORS[executor],
-        tags={STRATEGY_TAG: strategy.name},
-    )
-    def revision() -> None:
-        revise()
-
-    return revision
+    return revise
 
 
 class RequestConfig(dg.Config):
@@ -129,21 +141,11 @@ class RequestConfig(dg.Config):
     session: str
 
 
-def _retraining_request_job(strategy: Strategy, executor: str) -> dg.JobDefinition:
+def _retraining_request_op(strategy: Strategy) -> dg.OpDefinition:
     @dg.op(name=f"{strategy.name}__{REQUEST_OP}")
     def request(context: dg.OpExecutionContext, server: Server, config: RequestConfig) -> None:
         session = date.fromisoformat(config.session)
         found = request_retraining(server.strategy(strategy), session, by=SCHEDULED)
         context.log.info("request %d is %s", found.request_id, found.status)
 
-    @dg.job(
-        name=f"{strategy.name}_retraining_request",
-        description="Asks for a retraining, which the sensor starts; a request that is open, or "
-        "one answered within the cool-down, takes it in.",
-        executor_def=EXECUTORS[executor],
-        tags={STRATEGY_TAG: strategy.name},
-    )
-    def retraining_request() -> None:
-        request()
-
-    return retraining_request
+    return request

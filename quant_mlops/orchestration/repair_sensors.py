@@ -6,16 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from quant_mlops.errors import QuantMlopsError
 from quant_mlops.orchestration.jobs import StrategyJobs
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.orchestration.runs import runs_at_work, sessions_of_run
+from quant_mlops.orchestration.runs import runs_at_work
 from quant_mlops.orchestration.schedules import scheduled_session
+from quant_mlops.orchestration.session_tags import session_tags, sessions_of_run
 from quant_mlops.pending import first_due_session, incomplete_sessions, pending_corrections
 from quant_mlops.pipeline import price_file
 from quant_mlops.strategy import Strategy
@@ -86,8 +83,7 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
         attempt = {MISSING_TAG: strategy.name, LAST_MISSING_TAG: stretch[-1].isoformat()}
         return dg.RunRequest(
             run_key=f"{run[0]}-{run[-1]}-{changed:%Y%m%dT%H%M%S}-{tries[stretch[0]] + 1}",
-            partition_key=run[0].isoformat() if len(run) == 1 else None,
-            tags=attempt | _range_tags(run),
+            tags=attempt | session_tags(run[0], run[-1]),
         )
 
     return missing_sessions
@@ -150,15 +146,6 @@ def _first_stretch(work: StrategyContext, sessions: Sequence[date]) -> list[date
     while count < min(len(sessions), MOST_SESSIONS) and positions[count] == positions[0] + count:
         count += 1
     return list(sessions[:count])
-
-
-def _range_tags(stretch: Sequence[date]) -> dict[str, str]:
-    if len(stretch) == 1:
-        return {}
-    return {
-        ASSET_PARTITION_RANGE_START_TAG: stretch[0].isoformat(),
-        ASSET_PARTITION_RANGE_END_TAG: stretch[-1].isoformat(),
-    }
 
 
 def _price_file_changed(work: StrategyContext) -> datetime:

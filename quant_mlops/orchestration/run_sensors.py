@@ -9,7 +9,8 @@ import dagster as dg
 
 from quant_mlops.alerts.run_failures import FinishedRun, close_run_failures, record_run_failure
 from quant_mlops.orchestration.resources import Server
-from quant_mlops.orchestration.runs import sessions_of_run, strategy_of_run
+from quant_mlops.orchestration.runs import strategy_of_run
+from quant_mlops.orchestration.session_tags import sessions_of_run
 from quant_mlops.strategy import Strategy
 
 

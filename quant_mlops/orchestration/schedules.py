@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 
 import dagster as dg
 
-from quant_mlops.orchestration.jobs import REQUEST_OP, StrategyJobs
+from quant_mlops.orchestration.jobs import REQUEST_OP, StrategyJob, StrategyJobs
 from quant_mlops.strategy import Strategy
 
 MORNING = time(6)
@@ -33,38 +34,23 @@ def daily_schedule(strategy: Strategy, jobs: StrategyJobs) -> dg.ScheduleDefinit
     judged since the morning before: that of the day before, unless the evaluation lag is longer
     than the night. If there is none, it says so and asks for nothing.
     """
-    calendar = strategy.trading_calendar
 
-    @dg.schedule(
-        name=f"{strategy.name}_daily_schedule",
-        job=jobs.daily,
-        cron_schedule=MORNING_AFTER,
-        execution_timezone=calendar.timezone.key,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Runs the morning after each session of {calendar.name}.",
-    )
     def daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         session = _session_of_tick(strategy, context)
         if isinstance(session, dg.SkipReason):
             return session
         return dg.RunRequest(run_key=session.isoformat(), partition_key=session.isoformat())
 
-    return daily
+    return _schedule(
+        strategy, "daily", jobs.daily, MORNING_AFTER, daily,
+        f"Runs the morning after each session of {strategy.trading_calendar.name}.",
+    )  # fmt: skip
 
 
 def retraining_schedule(strategy: Strategy, jobs: StrategyJobs) -> dg.ScheduleDefinition:
     """Return the schedule that has a retraining requested after the first session of a month."""
     calendar = strategy.trading_calendar
 
-    @dg.schedule(
-        name=f"{strategy.name}_monthly_retraining_schedule",
-        job=jobs.retraining_request,
-        cron_schedule=LATER_THAT_MORNING,
-        execution_timezone=calendar.timezone.key,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Requests a retraining the morning after the first session of a month of "
-        f"{calendar.name}; the promotion gate decides what becomes of it.",
-    )
     def monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         session = _session_of_tick(strategy, context)
         if isinstance(session, dg.SkipReason):
@@ -80,27 +66,46 @@ def retraining_schedule(strategy: Strategy, jobs: StrategyJobs) -> dg.ScheduleDe
             run_config={"ops": {f"{strategy.name}__{REQUEST_OP}": config}},
         )
 
-    return monthly
+    return _schedule(
+        strategy, "monthly_retraining", jobs.retraining_request, LATER_THAT_MORNING, monthly,
+        f"Requests a retraining the morning after the first session of a month of {calendar.name}; "
+        f"the promotion gate decides what becomes of it.",
+    )  # fmt: skip
 
 
 def verification_schedule(strategy: Strategy, jobs: StrategyJobs) -> dg.ScheduleDefinition:
     """Return the schedule that verifies the newest training sets every Saturday."""
-    calendar = strategy.trading_calendar
+    zone = strategy.trading_calendar.timezone
 
-    @dg.schedule(
-        name=f"{strategy.name}_weekly_verification_schedule",
-        job=jobs.verification,
-        cron_schedule=SATURDAY_MORNING,
-        execution_timezone=calendar.timezone.key,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Verifies the newest training sets by file and from the database; one that "
-        "fails is a critical alert.",
-    )
     def weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        day = context.scheduled_execution_time.astimezone(calendar.timezone).date()
+        day = context.scheduled_execution_time.astimezone(zone).date()
         return dg.RunRequest(run_key=day.isoformat())
 
-    return weekly
+    return _schedule(
+        strategy, "weekly_verification", jobs.verification, SATURDAY_MORNING, weekly,
+        "Verifies the newest training sets by file and from the database; one that fails is a "
+        "critical alert.",
+    )  # fmt: skip
+
+
+def _schedule(
+    strategy: Strategy,
+    name: str,
+    job: StrategyJob,
+    cron: str,
+    decide: Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason],
+    description: str,
+) -> dg.ScheduleDefinition:
+    """Return a schedule that is on from the start and ticks by the exchange's clock."""
+    return dg.ScheduleDefinition(
+        name=f"{strategy.name}_{name}_schedule",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=strategy.trading_calendar.timezone.key,
+        execution_fn=decide,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=description,
+    )
 
 
 def _session_of_tick(

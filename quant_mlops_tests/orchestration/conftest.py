@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -29,42 +30,31 @@ SESSIONS = 320
 MONITORED = 60
 TICKERS = 12
 
-STRATEGY = """
-name = "small"
-description = "Twelve tickers, a few windows of a few weeks."
-owner = "team@example.com"
-calendar = "XNYS"
-horizon = 2
-
-[prices]
-file = "{file}"
-
-[features]
-names = ["ret_5d", "reversal_1d", "vol_20d"]
-
-[training]
-window_sessions = 200
-val_sessions = 30
-test_sessions = 30
-embargo_sessions = 2
-
-[[training.learners]]
-name = "xgboost"
-params = {{ max_depth = 2, eta = 0.1, min_child_weight = 50, rounds = 20, patience = 5 }}
-
-[[training.learners]]
-name = "ridge"
-params = {{ penalties = [0.1, 1.0] }}
-
-[monitoring]
-first_session = {first}
-last_session = {last}
-psi_window_sessions = 20
-retrain_cooldown_sessions = 10
-
-[gate]
-min_sessions = 20
-"""
+STRATEGY: dict[str, Any] = {
+    "name": "small",
+    "description": "Twelve tickers, a few windows of a few weeks.",
+    "owner": "team@example.com",
+    "calendar": "XNYS",
+    "horizon": 2,
+    "features": {"names": ["ret_5d", "reversal_1d", "vol_20d"]},
+    "training": {
+        "window_sessions": 200,
+        "val_sessions": 30,
+        "test_sessions": 30,
+        "embargo_sessions": 2,
+        "learners": [
+            {
+                "name": "xgboost",
+                "params": {
+                    "max_depth": 2, "eta": 0.1, "min_child_weight": 50, "rounds": 20, "patience": 5,
+                },
+            },
+            {"name": "ridge", "params": {"penalties": [0.1, 1.0]}},
+        ],
+    },
+    "monitoring": {"psi_window_sessions": 20, "retrain_cooldown_sessions": 10},
+    "gate": {"min_sessions": 20},
+}  # fmt: skip
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -98,8 +88,37 @@ def price_file(tmp_path_factory: pytest.TempPathFactory, sessions: list[date]) -
 
 
 @pytest.fixture(scope="session")
-def strategy_text(price_file: Path, sessions: list[date]) -> str:
-    return STRATEGY.format(file=price_file, first=sessions[-MONITORED], last=sessions[-1])
+def strategy_file() -> Callable[[dict[str, Any]], str]:
+    """Give the function that returns the text of the small strategy with keys of another."""
+
+    def text(changed: dict[str, Any]) -> str:
+        merged = STRATEGY | {
+            key: STRATEGY.get(key, {}) | value if isinstance(value, dict) else value
+            for key, value in changed.items()
+        }
+        keys = [f"{k} = {_toml(v)}" for k, v in merged.items() if not isinstance(v, dict)]
+        for section, values in merged.items():
+            if isinstance(values, dict):
+                keys += [f"[{section}]", *(f"{k} = {_toml(v)}" for k, v in values.items())]
+        return "\n".join(keys) + "\n"
+
+    return text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return str(value) if isinstance(value, date) else json.dumps(value)
+
+
+@pytest.fixture(scope="session")
+def strategy_text(
+    strategy_file: Callable[[dict[str, Any]], str], price_file: Path, sessions: list[date]
+) -> str:
+    monitored = {"first_session": sessions[-MONITORED], "last_session": sessions[-1]}
+    return strategy_file({"prices": {"file": str(price_file)}, "monitoring": monitored})
 
 
 @pytest.fixture(scope="session")

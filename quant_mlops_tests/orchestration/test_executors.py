@@ -12,15 +12,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from quant_mlops.database import Database
 from quant_mlops.orchestration.instance import open_instance, run_job
 from quant_mlops.orchestration.jobs import TRAINING
 from quant_mlops.orchestration.resources import Server
+from quant_mlops.orchestration.session_tags import session_tags
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.strategy import Strategy, read_strategy
 
@@ -85,9 +82,7 @@ def plan(strategy: Strategy, last: date) -> Plan:
     config = {"config": {"as_of": as_of.isoformat()}}
 
     def over(first: date) -> dict[str, Any]:
-        start, end = first.isoformat(), last.isoformat()
-        tags = {ASSET_PARTITION_RANGE_START_TAG: start, ASSET_PARTITION_RANGE_END_TAG: end}
-        return {"tags": tags, "run_config": {}}
+        return {"tags": session_tags(first, last), "run_config": {}}
 
     return [
         (f"{strategy.name}_history", over(strategy.first_partition)),

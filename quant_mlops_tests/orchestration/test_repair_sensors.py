@@ -21,6 +21,7 @@ from quant_mlops.orchestration.repair_sensors import (
     MOST_SESSIONS,
 )
 from quant_mlops.orchestration.resources import Server
+from quant_mlops.orchestration.session_tags import session_tags, sessions_of_run
 from quant_mlops.pending import first_due_session, incomplete_sessions
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy
@@ -32,7 +33,6 @@ MISSING = "small_missing_sessions_sensor"
 CORRECTIONS = "small_corrections_sensor"
 # As many sessions as the strategy monitors.
 MONITORED = 60
-FIRST, LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def tick(desk: Any, defs: dg.Definitions, sensor: str) -> dg.RunRequest | str:
 
 def asked_for(found: dg.RunRequest | str) -> list[str]:
     assert isinstance(found, dg.RunRequest), found
-    if found.partition_key:
-        return [found.partition_key]
-    return [found.tags[FIRST], found.tags[LAST]]
+    span = sessions_of_run(dg.DagsterRun("small_daily", tags=found.tags))
+    assert span is not None
+    return list(dict.fromkeys(map(str, span)))
 
 
 def add_run(
@@ -161,7 +161,7 @@ def test_while_a_run_works_on_sessions_no_other_is_asked_for(
     ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date], job: str
 ) -> None:
     lose(ran_database, [sessions[-5]])
-    tags = {"dagster/partition": str(sessions[-1])}
+    tags = session_tags(sessions[-1], sessions[-1])
     run_id = add_run(ran_desk, defs, job, dg.DagsterRunStatus.NOT_STARTED, tags)
     assert tick(ran_desk, defs, MISSING) == f"1 sessions are missing; run {run_id} is at work"
 
@@ -171,7 +171,7 @@ def test_a_training_at_work_or_another_strategys_run_is_in_nobodys_way(
 ) -> None:
     lose(ran_database, [sessions[-5]])
     add_run(ran_desk, defs, "training", dg.DagsterRunStatus.STARTED, {})
-    tags = {STRATEGY_TAG: "other", "dagster/partition": str(sessions[-5])}
+    tags = {STRATEGY_TAG: "other"} | session_tags(sessions[-5], sessions[-5])
     add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.STARTED, tags)
     assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-5]), str(sessions[-1])]
 
@@ -267,7 +267,7 @@ def test_a_revision_waits_for_runs_at_work_and_is_tried_three_times(
     ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
 ) -> None:
     restate(ran_database, sessions[-30])
-    tags = {"dagster/partition": str(sessions[-1])}
+    tags = session_tags(sessions[-1], sessions[-1])
     run_id = add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.STARTED, tags)
     assert f"wait for run {run_id}" in str(tick(ran_desk, defs, CORRECTIONS))
     ran_desk.instance.report_run_failed(ran_desk.instance.get_run_by_id(run_id))

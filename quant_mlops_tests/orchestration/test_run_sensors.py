@@ -21,7 +21,6 @@ from quant_mlops.orchestration.run_sensors import run_sensors
 from quant_mlops.orchestration.runs import strategy_of_run
 from quant_mlops.strategy import Strategy
 
-RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 SECRET = "postgresql://bob:s3cr3t@db.example.com/quant"
 
 
@@ -107,21 +106,19 @@ def test_a_run_that_names_no_session_fails_in_a_sentence_until_its_job_succeeds_
     ran_desk: Any, defs: dg.Definitions, strategy: Strategy, sessions: list[date]
 ) -> None:
     first, last = strategy.first_partition, sessions[-1]
-    span = f"the sessions of small are those of XNYS from {first} to {last}"
+    of_small = f"the sessions of small are those of XNYS from {first} to {last}"
     cases = {
-        "": f"the run was started without a partition, and works on sessions; {span}, so start",
+        "": f"the run was started without a partition, and works on sessions; {of_small}, so start",
         "2022-01-17": "2022-01-17, a Monday, is not a session of XNYS; nearest: 2022-01-14",
         "2022-01-17 to 2022-01-18": "2022-01-17, a Monday, is not a session of XNYS",
-        "2022-12-27": f"the run was started for 2022-12-27, and {span}; start",
+        "2022-12-27": f"the run was started for 2022-12-27, and {of_small}; start",
         "2022-01-19 to 2022-01-18": "the run was started for 2022-01-19 to 2022-01-18, and the",
     }
     for asked, sentence in cases.items():
-        start, _, end = asked.partition(" to ")
-        tags = {"dagster/partition": start} if start and not end else {}
-        if end:
-            tags = dict(zip(RANGE, (start, end), strict=True))
+        days = [date.fromisoformat(day) for day in asked.split(" to ") if day]
+        span = (days[0], days[-1]) if days else None
         with pytest.raises(NoPartitionError) as refused:
-            run_job(defs, ran_desk.instance, "small_history", tags=tags)
+            run_job(defs, ran_desk.instance, "small_history", sessions=span)
         assert str(refused.value).startswith(sentence)
         sense(ran_desk, strategy, ran_desk.instance.get_runs(limit=1)[0])
     told = {a.evidence["sessions"]: a for a in alerts(ran_desk) if a.rule == "run_failed"}

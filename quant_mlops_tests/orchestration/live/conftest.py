@@ -37,6 +37,7 @@ from quant_mlops.market.bundled import sample_prices
 from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.orchestration.instance import prepare_environment, workspace_yaml
 from quant_mlops.orchestration.jobs import TRAINING
+from quant_mlops.orchestration.session_tags import session_tags
 from quant_mlops.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -50,41 +51,20 @@ EVALUATION_LAG = timedelta(hours=4)
 # When the daily schedule ticks, by the exchange's clock.
 DAILY = wall_time(6)
 
-STRATEGY = """
-name = "live"
-description = "Twenty large stocks, judged a few weeks."
-calendar = "XNYS"
-horizon = 1
-
-[prices]
-file = "{file}"
-
-[features]
-names = ["ret_5d", "reversal_1d", "zscore_20d"]
-
-[training]
-window_sessions = 320
-val_sessions = 40
-test_sessions = 40
-embargo_sessions = 2
-
-[[training.learners]]
-name = "ridge"
-params = {{ penalties = [0.1, 1.0] }}
-
-[monitoring]
-first_session = {first}
-psi_window_sessions = 13
-retrain_cooldown_sessions = 10
-
-[rules]
-mode = "gated"
-
-[gate]
-min_sessions = 20
-"""
-
-
+STRATEGY: dict[str, Any] = {
+    "name": "live",
+    "description": "Twenty large stocks, judged a few weeks.",
+    "horizon": 1,
+    "features": {"names": ["ret_5d", "reversal_1d", "zscore_20d"]},
+    "training": {
+        "window_sessions": 320,
+        "val_sessions": 40,
+        "test_sessions": 40,
+        "learners": [{"name": "ridge", "params": {"penalties": [0.1, 1.0]}}],
+    },
+    "monitoring": {"psi_window_sessions": 13},
+    "rules": {"mode": "gated"},
+}
 # Dagster has these two functions to be replaced by tests, and reads the time by no other.
 ANOTHER_CLOCK = """
 import sys, time
@@ -100,10 +80,10 @@ main()
 
 @dataclass(frozen=True)
 class Market:
-    """Prices up to the last session that can be judged now, and the strategy file for them."""
+    """Prices up to the last session that can be judged now, and what writes their strategy."""
 
     sessions: Sequence[date]
-    strategy: str
+    write_strategy: Callable[[dict[str, Any]], str]
     prices: pa.Table
 
     @property
@@ -291,17 +271,7 @@ class System:
         self, job: str, *, sessions: tuple[date, date] | None = None, config: Any = None
     ) -> str:
         """Launch a job over a range of sessions, as the UI does, and return the run's id."""
-        tags = {}
-        if sessions is not None:
-            first, last = map(str, sessions)
-            tags = (
-                {"dagster/partition": first}
-                if first == last
-                else {
-                    "dagster/asset_partition_range_start": first,
-                    "dagster/asset_partition_range_end": last,
-                }
-            )
+        tags = session_tags(*sessions) if sessions is not None else {}
         data = self.ask(
             """
             mutation ($parameters: ExecutionParams!) {
@@ -395,7 +365,13 @@ def running_system(folder: Path, market: Market, url: str) -> Iterator[System]:
     prices = home / "prices.parquet"
     pq.write_table(market.prices, prices)
     first = market.monitored[0]
-    text = market.strategy.format(file=prices, first=first)
+    text = market.write_strategy(
+        {
+            **STRATEGY,
+            "prices": {"file": str(prices)},
+            "monitoring": {"first_session": first, **STRATEGY["monitoring"]},
+        }
+    )
     (home / "strategies" / "live.toml").write_text(text)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -432,9 +408,13 @@ def running_system(folder: Path, market: Market, url: str) -> Iterator[System]:
 
 @pytest.fixture
 def system(
-    reachable: Any, last_sessions: list[date], redated_prices: pa.Table, inbox: Inbox
+    reachable: Any,
+    last_sessions: list[date],
+    redated_prices: pa.Table,
+    inbox: Inbox,
+    strategy_file: Callable[[dict[str, Any]], str],
 ) -> Iterator[System]:
-    market = Market(last_sessions, STRATEGY, redated_prices)
+    market = Market(last_sessions, strategy_file, redated_prices)
     url = f"http://127.0.0.1:{inbox.server_address[1]}/alerts"
     with reachable() as folder, running_system(folder, market, url) as made:
         yield made
