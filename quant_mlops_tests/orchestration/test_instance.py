@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,22 @@ def test_the_instance_keeps_runs_in_postgresql(desk: Any) -> None:
         assert type(storage).__name__.startswith("Postgres")
     assert desk.instance.telemetry_enabled is False
     assert desk.instance.nux_enabled is False
+
+
+def test_the_console_has_what_is_of_note_of_a_run_and_its_log_everything(
+    desk: Any, defs: dg.Definitions, capfd: pytest.CaptureFixture[str]
+) -> None:
+    revision = defs.resolve_job_def("small_revision")
+    assert revision.execute_in_process(instance=desk.instance).success
+    refused = defs.resolve_job_def("small_history")
+    assert not refused.execute_in_process(instance=desk.instance, raise_on_error=False).success
+    console = capfd.readouterr().err
+    assert "STEP_START" not in console
+    assert "NoPartitionError" in console
+    (run, _) = reversed(desk.instance.get_runs())
+    logged = {entry.level for entry in desk.instance.all_logs(run.run_id)}
+    assert logging.DEBUG in logged
+    assert any("STEP_START" in str(e.dagster_event) for e in desk.instance.all_logs(run.run_id))
 
 
 def start_run(desk: Any, defs: dg.Definitions, home: Path, status: dg.DagsterRunStatus) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import defaultdict
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +14,7 @@ from quant_mlops.orchestration.code_location import code_location
 from quant_mlops.settings import load_settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+README = (DOCS.parent / "README.md").read_text("utf-8")
 PAGE = (DOCS / "orchestration.md").read_text("utf-8")
 STARTED = {
     dg.DefaultScheduleStatus.RUNNING: "yes",
@@ -44,6 +46,27 @@ def test_schedules_and_sensors_start_and_tick_as_the_page_says(defs: dg.Definiti
         for s in repository.sensor_defs
     }
     assert table("Schedules and sensors") == schedules | sensors
+
+
+def test_the_jobs_are_those_of_the_page_and_of_the_readme(defs: dg.Definitions) -> None:
+    repository = defs.get_repository_def()
+    starts: dict[str, list[str]] = defaultdict(list)
+    for each in (*repository.schedule_defs, *repository.sensor_defs):
+        targets = [each.target] if isinstance(each, dg.ScheduleDefinition) else each.targets
+        for target in targets:
+            starts[target.job_name].append(each.name)
+    jobs = {
+        (
+            job.name,
+            "no" if job.partitions_def is None else "yes",
+            ", ".join(starts[job.name]) or "nothing",
+        )
+        for job in repository.get_all_jobs()
+        if job.name.startswith("momentum_")
+    }
+    assert table("Jobs") == jobs
+    told = re.findall(r"^\| job `<strategy>_(\w+)`", README, re.MULTILINE)
+    assert sorted(told) == sorted(name.removeprefix("momentum_") for name, _, _ in jobs)
 
 
 def test_the_checks_that_block_are_those_of_the_page(defs: dg.Definitions) -> None:
