@@ -162,7 +162,7 @@ class AlertWriter:
             opened_session=day[episode.opened],
             last_session=day[episode.last],
             closed_session=None if episode.closed is None else day[episode.closed],
-            model_id=history.model_ids[episode.opened],
+            model_id=history.model_at(episode.opened),
         )
 
 
