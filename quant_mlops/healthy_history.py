@@ -10,6 +10,7 @@ from quant_mlops.drift.simulation import HealthyHistory
 from quant_mlops.errors import MonitoringError
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.deployments import deployments
+from quant_mlops.registry.kept_models import fitted_model, recipe_of
 from quant_mlops.statistics import (
     ReferenceProfile,
     bin_counts_table,
@@ -20,11 +21,9 @@ from quant_mlops.statistics import (
 )
 from quant_mlops.strategy import Strategy
 from quant_mlops.training.evaluation import backtest_returns, daily_information_coefficients
-from quant_mlops.training.fitting import load_model
-from quant_mlops.training.matrices import TrainingRows, training_rows
-from quant_mlops.training.recipe import CONFIG, read_recipe
+from quant_mlops.training.fitting import split_rows
+from quant_mlops.training.matrices import TrainingRows
 from quant_mlops.training.snapshot_files import find_snapshot, read_snapshot
-from quant_mlops.training.splits import split_sessions
 
 Floats = npt.NDArray[np.float64]
 Sessions = npt.NDArray[np.datetime64]
@@ -62,13 +61,10 @@ def read_healthy_history(registry: ModelRegistry, strategy: Strategy) -> Healthy
             f"snapshot to be judged on; register it with snapshot_id"
         )
     snapshot = find_snapshot(registry.database, model.snapshot_id)
-    recipe = read_recipe(registry.load_artifact(model.model_id, CONFIG))
-    fitted = load_model(
-        recipe, {name: registry.load_artifact(model.model_id, name) for name in recipe.artifacts}
-    )
+    recipe = recipe_of(registry, model.model_id)
+    fitted = fitted_model(registry, model.model_id, recipe)
     table = read_snapshot(snapshot)
-    rows = training_rows(table, recipe.features)
-    splits = split_sessions(rows.sessions, recipe.sizes, horizon=recipe.evaluation.horizon)
+    rows, splits = split_rows(table, recipe)
     test = rows.within(splits.test)
     signals = fitted.predict(test.features)
     ic = daily_information_coefficients(test, signals, recipe.evaluation)

@@ -18,12 +18,11 @@ from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.registry import ModelRegistry
+from quant_mlops.registry.kept_models import recipe_of
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.serving.predictions import decision_inputs, live_models_by_session
-from quant_mlops.training.matrices import training_rows
-from quant_mlops.training.recipe import CONFIG, read_recipe
+from quant_mlops.training.fitting import split_rows
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot, read_snapshot
-from quant_mlops.training.splits import split_sessions
 
 Floats = npt.NDArray[np.float64]
 Sessions = npt.NDArray[np.datetime64]
@@ -148,9 +147,8 @@ def _trained_on(
     registry: ModelRegistry, model: ModelInfo, snapshot: Snapshot, name: str
 ) -> tuple[Floats, Sessions]:
     """Return a feature and the sessions of the rows that a model's profiles were made of."""
-    recipe = read_recipe(registry.load_artifact(model.model_id, CONFIG))
-    rows = training_rows(read_snapshot(snapshot), [name])
-    splits = split_sessions(rows.sessions, recipe.sizes, horizon=recipe.evaluation.horizon)
+    recipe = recipe_of(registry, model.model_id)
+    rows, splits = split_rows(read_snapshot(snapshot), recipe, features=[name])
     train = rows.within(splits.train)
     return train.features[:, 0], train.session
 

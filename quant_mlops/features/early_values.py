@@ -6,7 +6,7 @@ ingest time; but whatever wrote it has a wrong clock, or knew what it must not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 from quant_mlops.database import Database
@@ -26,6 +26,7 @@ def early_values(
     *,
     first: date,
     last: date,
+    tickers: Sequence[str] | None = None,
 ) -> list[FeatureValue]:
     """Return the oldest early values about a range of sessions that nobody has looked at.
 
@@ -36,6 +37,8 @@ def early_values(
     definitions : iterable of FeatureDefinition
     first, last : date
         Sessions, both included. Entities without a price in them are not looked at.
+    tickers : sequence of str, optional
+        Entities to look at; all by default.
     """
     chosen = list(definitions)
     parameters = {
@@ -43,6 +46,7 @@ def early_values(
         "versions": [definition.version for definition in chosen],
         "first_open": calendar.open_time(first),
         "last_close": calendar.close_time(last),
+        "tickers": None if tickers is None else list(tickers),
         "most": MOST_SHOWN,
     }
     rows = database.fetch_all(query("select_early_values"), parameters)

@@ -12,14 +12,15 @@ from quant_mlops.errors import QuantMlopsError
 from quant_mlops.features.catalog import registered_features
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.registry.kept_models import fitted_model, recipe_of
 from quant_mlops.registry.lineage import Lineage
 from quant_mlops.registry.metrics import first_metric_difference
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.registry import ModelRegistry
 from quant_mlops.training.code_version import code_version, has_commit
-from quant_mlops.training.fitting import judge_model, load_model
+from quant_mlops.training.fitting import judge_model
 from quant_mlops.training.learners import source_digest
-from quant_mlops.training.recipe import CONFIG, Recipe, read_recipe
+from quant_mlops.training.recipe import CONFIG, Recipe
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot, read_snapshot
 from quant_mlops.training.snapshot_verification import verify_snapshot
 
@@ -69,7 +70,7 @@ def reproducibility_checklist(
         None if model.snapshot_id is None else find_snapshot(registry.database, model.snapshot_id)
     )
     try:
-        recipe, problem = read_recipe(registry.load_artifact(model.model_id, CONFIG)), ""
+        recipe, problem = recipe_of(registry, model.model_id), ""
     except QuantMlopsError as error:
         recipe, problem = None, str(error)
     return [
@@ -202,8 +203,7 @@ def _metrics(
         return CheckedItem(item, UNPROVEN, "neither data nor recipe to evaluate it with")
     try:
         table: pa.Table = read_snapshot(snapshot)
-        artifacts = {n: registry.load_artifact(model.model_id, n) for n in recipe.artifacts}
-        judged = judge_model(table, recipe, load_model(recipe, artifacts))
+        judged = judge_model(table, recipe, fitted_model(registry, model.model_id, recipe))
     except QuantMlopsError as error:
         return CheckedItem(item, FAILED, str(error))
     difference = first_metric_difference(registry.get_metrics(model.model_id), judged)

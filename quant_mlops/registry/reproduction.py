@@ -19,6 +19,7 @@ from quant_mlops.errors import (
     StorageError,
 )
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.registry.kept_models import kept_files, recipe_of
 from quant_mlops.registry.metrics import first_metric_difference
 from quant_mlops.registry.records import ModelInfo
 from quant_mlops.registry.registry import ModelRegistry
@@ -28,7 +29,7 @@ from quant_mlops.training.first_difference import first_difference
 from quant_mlops.training.fitting import load_model
 from quant_mlops.training.lost_training_sets import what_was_dropped
 from quant_mlops.training.matrices import training_rows
-from quant_mlops.training.recipe import CONFIG, Recipe, read_recipe
+from quant_mlops.training.recipe import Recipe
 from quant_mlops.training.refit import RefittedModel, refit_in_clean_process
 from quant_mlops.training.snapshot_diff import diff_files
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot, local_data
@@ -99,8 +100,8 @@ def reproduce(registry: ModelRegistry, store: FeatureStore, model: ModelInfo) ->
             f"the file at {place(snapshot.data_uri)}, which `quant-mlops snapshot verify "
             f"{snapshot.fingerprint[:16]}` checks"
         )
-    recipe = read_recipe(registry.load_artifact(model.model_id, CONFIG))
-    artifacts = {n: registry.load_artifact(model.model_id, n) for n in recipe.artifacts}
+    recipe = recipe_of(registry, model.model_id)
+    artifacts = kept_files(registry, model.model_id, recipe)
     try:
         with rebuilt(store, snapshot) as found:
             parts = [

@@ -12,9 +12,8 @@ import numpy.typing as npt
 from quant_mlops.errors import FeatureLogicChangedError, RegistryError
 from quant_mlops.features.catalog import registered_features
 from quant_mlops.registry import ModelRegistry
-from quant_mlops.training.fitting import load_model
+from quant_mlops.registry.kept_models import fitted_model, recipe_of
 from quant_mlops.training.learners import FittedModel
-from quant_mlops.training.recipe import CONFIG, read_recipe
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 Floats = npt.NDArray[np.float64]
@@ -94,15 +93,14 @@ class ModelLoader:
             )
         snapshot = find_snapshot(self.registry.database, model.snapshot_id)
         self._refuse_changed_logic(model.label, snapshot)
-        recipe = read_recipe(self.registry.load_artifact(model_id, CONFIG))
-        artifacts = {n: self.registry.load_artifact(model_id, n) for n in recipe.artifacts}
+        recipe = recipe_of(self.registry, model_id)
         return ServedModel(
             model_id=model_id,
             label=model.label,
             features={name: snapshot.feature_versions[name] for name in recipe.features},
             horizon=int(snapshot.label["horizon"]),
             calendar=str(snapshot.label["calendar"]),
-            fitted=load_model(recipe, artifacts),
+            fitted=fitted_model(self.registry, model_id, recipe),
         )
 
     def _refuse_changed_logic(self, label: str, snapshot: Snapshot) -> None:

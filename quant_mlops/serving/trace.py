@@ -16,10 +16,10 @@ from quant_mlops.errors import ArtifactError
 from quant_mlops.instants import MICROSECOND
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.registry import ModelRegistry
+from quant_mlops.registry.kept_models import recipe_of
 from quant_mlops.registry.records import Deployment, ModelInfo
 from quant_mlops.serving.predictions import feature_digests
 from quant_mlops.serving.stored_predictions import StoredPrediction, find_prediction
-from quant_mlops.training.recipe import CONFIG, read_recipe
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
 Verdict = Literal["matches", "matches without later rows", "differs"]
@@ -163,7 +163,7 @@ def _pinned_versions(
         return {}, [f"{model.label} has no training snapshot, which would say what it reads"]
     notes = []
     try:
-        names = read_recipe(registry.load_artifact(model.model_id, CONFIG)).features
+        names = recipe_of(registry, model.model_id).features
     except ArtifactError as error:
         names = tuple(snapshot.feature_names)
         notes.append(f"the order of the features is that of the snapshot, since {error}")

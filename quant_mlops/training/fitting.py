@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -71,7 +71,7 @@ def fit_model(table: pa.Table, recipe: Recipe) -> TrainedModel:
     TrainingError
         The snapshot is too short for the splits or the folds, or the learner refused it.
     """
-    rows, splits = _split(table, recipe)
+    rows, splits = split_rows(table, recipe)
     train, val = rows.within(splits.train), rows.within(splits.val)
     learner = learner_named(recipe.learner.name)
     model = learner.fit(train.example(), val.example(), recipe.learner)
@@ -103,7 +103,7 @@ def fit_model(table: pa.Table, recipe: Recipe) -> TrainedModel:
 
 def judge_model(table: pa.Table, recipe: Recipe, model: FittedModel) -> dict[str, dict[str, float]]:
     """Return the metrics of a fitted model on the splits of its training set, by data set."""
-    return _judge(*_split(table, recipe), recipe, model)
+    return _judge(*split_rows(table, recipe), recipe, model)
 
 
 def _judge(
@@ -124,7 +124,19 @@ def load_model(recipe: Recipe, artifacts: Mapping[str, bytes]) -> FittedModel:
     return learner_named(recipe.learner.name).load(artifacts)
 
 
-def _split(table: pa.Table, recipe: Recipe) -> tuple[TrainingRows, Splits]:
-    rows = training_rows(table, recipe.features)
+def split_rows(
+    table: pa.Table, recipe: Recipe, *, features: Sequence[str] | None = None
+) -> tuple[TrainingRows, Splits]:
+    """Return the rows of a training set and how a recipe splits their sessions.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        As `snapshot.collect_snapshot` returns it.
+    recipe : Recipe
+    features : sequence of str, optional
+        Columns of the rows; those of the recipe by default.
+    """
+    rows = training_rows(table, recipe.features if features is None else features)
     splits = split_sessions(rows.sessions, recipe.sizes, horizon=recipe.evaluation.horizon)
     return rows, splits

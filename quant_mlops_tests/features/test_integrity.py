@@ -129,6 +129,8 @@ def test_an_early_value_is_let_pass_on_a_persons_word_which_stays(
     assert [(v.entity_key, v.event_time, v.value) for v in found] == [
         ("AAA", CLOSE, 0.04), ("AAA", CLOSE, 0.03), ("AAA", HALF_DAY, 0.03),
     ]  # fmt: skip
+    others = early_values(priced, calendar, [ret_5d], first=DAY, last=NEXT, tickers=["BBB"])
+    assert others == []
 
     with pytest.raises(FeatureStoreError, match="who makes it and why"):
         review_early_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason=" ")

@@ -51,9 +51,10 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, server: Server
     ) -> Iterable[dg.AssetCheckResult]:
         first, last = computed_range(context, server, strategy)
+        tickers = server.strategy(strategy).tickers
         found = feature_integrity(
             server.access.database, strategy.trading_calendar, strategy.definitions,
-            first=first, last=last, tickers=server.strategy(strategy).tickers,
+            first=first, last=last, tickers=tickers,
         )  # fmt: skip
         counts = {
             DEFINED: sum(f.undefined for f in found),
@@ -62,7 +63,7 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         }
         early = early_values(
             server.access.database, strategy.trading_calendar, strategy.definitions,
-            first=first, last=last,
+            first=first, last=last, tickers=tickers,
         ) if counts[IN_TIME] else []  # fmt: skip
         for name, count in counts.items():
             yield dg.AssetCheckResult(
