@@ -228,5 +228,6 @@ def test_a_session_that_only_the_other_strategy_has_prices_of_is_missing(
     first, second, _ = both
     missing = days[LISTED.stop :]
     pipeline.judge_sessions(first, missing[0], missing[-1])
-    assert pending.incomplete_sessions(first, days[-1]) == missing
-    assert pending.incomplete_sessions(second, days[-1]) == []
+    for context, expected in ((first, missing), (second, [])):
+        begins = pending.first_due_session(context)
+        assert pending.incomplete_sessions(context, begins, days[-1]) == expected

@@ -13,7 +13,7 @@ WHERE e.event_time BETWEEN %(first_open)s AND %(last_close)s
   )
   AND (%(tickers)s::text[] IS NULL OR e.entity_key IN (SELECT unnest(%(tickers)s::text[])))
   AND NOT EXISTS (
-      SELECT FROM early_value_reviews AS r
+      SELECT FROM value_reviews AS r
       WHERE (r.entity_key, r.feature_name, r.feature_version, r.event_time, r.ingest_time)
           = (e.entity_key, e.feature_name, e.feature_version, e.event_time, e.ingest_time)
   )

@@ -1,6 +1,7 @@
 -- What stored values of some sessions have that none should, by feature, of what has a price in
--- those sessions. To find a print that repeats the one before it, each series is gone through in
--- the order of its key; that takes far longer than the rest, and is done for the newest alone.
+-- those sessions; what a person has looked at does not count. To find a print that repeats the one
+-- before it, each series is gone through in the order of its key; that takes far longer than the
+-- rest, and is done for the newest alone.
 WITH priced AS (
     SELECT DISTINCT ticker
     FROM price_bars
@@ -13,7 +14,8 @@ features AS (
         AS f (feature_name, feature_version, allows_missing)
 ),
 looked_at AS (
-    SELECT e.feature_name, e.feature_version, e.entity_key, e.event_time, 1 AS rows,
+    SELECT e.feature_name, e.feature_version, e.entity_key, e.event_time, e.ingest_time,
+           1 AS rows,
            NOT f.allows_missing AND e.value_json IS NULL AND (
                e.value_double IS NULL OR e.value_double IN ('NaN', 'Infinity', '-Infinity')
            ) AS undefined,
@@ -29,11 +31,7 @@ looked_at AS (
                  )
            ) AS off_close,
            false AS repeated,
-           e.ingest_time < e.event_time AND NOT EXISTS (
-               SELECT FROM early_value_reviews AS r
-               WHERE (r.entity_key, r.feature_name, r.feature_version, r.event_time, r.ingest_time)
-                   = (e.entity_key, e.feature_name, e.feature_version, e.event_time, e.ingest_time)
-           ) AS early
+           e.ingest_time < e.event_time AS early
     FROM priced AS b
     CROSS JOIN features AS f
     JOIN feature_events AS e
@@ -42,11 +40,12 @@ looked_at AS (
      AND e.feature_version = f.feature_version
      AND e.event_time BETWEEN %(first_open)s AND %(last_close)s
     UNION ALL
-    SELECT f.feature_name, f.feature_version, b.ticker, e.event_time, 0, false, false, true, false
+    SELECT f.feature_name, f.feature_version, b.ticker, e.event_time, e.ingest_time,
+           0, false, false, true, false
     FROM priced AS b
     CROSS JOIN features AS f
     CROSS JOIN LATERAL (
-        SELECT event_time,
+        SELECT event_time, ingest_time,
                lag(event_time) OVER prints IS NOT DISTINCT FROM event_time
                    AND lag(value_double) OVER prints IS NOT DISTINCT FROM value_double
                    AND lag(value_json) OVER prints IS NOT DISTINCT FROM value_json AS repeated
@@ -58,15 +57,23 @@ looked_at AS (
         WINDOW prints AS (ORDER BY event_time, ingest_time)
     ) AS e
     WHERE e.repeated
+),
+judged AS (
+    SELECT *, (undefined OR off_close OR repeated OR early) AND NOT EXISTS (
+        SELECT FROM value_reviews AS r
+        WHERE (r.entity_key, r.feature_name, r.feature_version, r.event_time, r.ingest_time)
+            = (v.entity_key, v.feature_name, v.feature_version, v.event_time, v.ingest_time)
+    ) AS wrong
+    FROM looked_at AS v
 )
 SELECT feature_name, feature_version, sum(rows),
-       count(*) FILTER (WHERE undefined),
-       count(*) FILTER (WHERE off_close),
-       count(*) FILTER (WHERE repeated),
-       count(*) FILTER (WHERE early),
-       min(format('%%s at %%s', entity_key, event_time)) FILTER (
-           WHERE undefined OR off_close OR repeated OR early
-       )
-FROM looked_at
+       count(*) FILTER (WHERE wrong AND undefined),
+       count(*) FILTER (WHERE wrong AND off_close),
+       count(*) FILTER (WHERE wrong AND repeated),
+       count(*) FILTER (WHERE wrong AND early),
+       min(ARRAY[entity_key, event_time::text]) FILTER (WHERE wrong AND undefined),
+       min(ARRAY[entity_key, event_time::text]) FILTER (WHERE wrong AND (off_close OR repeated)),
+       min(ARRAY[entity_key, event_time::text]) FILTER (WHERE wrong AND early)
+FROM judged
 GROUP BY feature_name, feature_version
 ORDER BY feature_name COLLATE "C", feature_version;

@@ -1,4 +1,4 @@
-"""`quant-mlops features review`: to let a session go on whose features were stored too early."""
+"""`quant-mlops features review`: to let a session go on that stored values stop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import click
 
 from quant_mlops.cli.output import emit, json_option, print_table, say
 from quant_mlops.cli.workspace import Instant, open_workspace
-from quant_mlops.features.early_values import review_early_values
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.value_reviews import review_values
 
 HEADER = ("version", "known from", "value", "producer")
 
@@ -27,9 +27,13 @@ HEADER = ("version", "known from", "value", "producer")
 def review(
     entity: str, name: str, event_time: datetime, by: str, reason: str, as_json: bool
 ) -> None:
-    """Let runs pass values of ENTITY that were stored as known before EVENT_TIME."""
+    """Let runs pass the values of a feature of ENTITY that are stored about EVENT_TIME.
+
+    For values that should not be as they are: missing, stored twice, or known too early. They stay
+    as they are; what is stored of the same event later has to pass by itself.
+    """
     with open_workspace() as (_, access):
-        count = review_early_values(access.database, entity, name, event_time, by=by, reason=reason)
+        count = review_values(access.database, entity, name, event_time, by=by, reason=reason)
         stored = FeatureStore(access.database).history(entity, name, event_time)
     rows = [(v.feature_version, v.ingest_time, v.value, v.producer) for v in stored]
     emit(stored, as_json=as_json, show=lambda: print_table(HEADER, rows))

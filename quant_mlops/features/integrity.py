@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 
@@ -18,9 +18,14 @@ from quant_mlops.market.calendar import TradingCalendar
 NEWEST_SESSIONS = 60
 
 
+Example = tuple[str, datetime]
+
+
 @dataclass(frozen=True)
 class FeatureIntegrity:
     """Stored rows of one feature about some sessions, and how many of them should not be.
+
+    What a person has looked at does not count as such; see `value_reviews`.
 
     Attributes
     ----------
@@ -34,10 +39,9 @@ class FeatureIntegrity:
         Prints that say what the print before them said, and so are no revision; looked for in
         the newest 60 sessions.
     early : int
-        Known before the session they are about had closed, and looked at by nobody; see
-        `early_values`.
-    example : str or None
-        Entity and time of one of them.
+        Known before the session they are about had closed.
+    undefined_example, duplicate_example, early_example : tuple of (str, datetime) or None
+        Entity and event time of one of each.
     """
 
     feature_name: str
@@ -47,7 +51,9 @@ class FeatureIntegrity:
     off_close: int
     repeated: int
     early: int
-    example: str | None
+    undefined_example: Example | None = None
+    duplicate_example: Example | None = None
+    early_example: Example | None = None
 
     @property
     def key(self) -> str:
@@ -101,7 +107,11 @@ def feature_integrity(
         "tickers": None if tickers is None else list(tickers),
     }
     rows = database.fetch_all(query("select_feature_integrity"), parameters)
-    return [FeatureIntegrity(*row) for row in rows]
+    return [FeatureIntegrity(*row[:-3], *map(_example, row[-3:])) for row in rows]
+
+
+def _example(found: list[str] | None) -> Example | None:
+    return None if found is None else (found[0], datetime.fromisoformat(found[1]))
 
 
 def changed_logic(

@@ -283,10 +283,10 @@ def test_what_does_not_exist_is_named_with_where_to_look(desk: Any) -> None:
         assert hint in desk.fails(*arguments), arguments
 
 
-def test_an_early_value_is_let_pass_and_the_prints_of_its_event_are_shown(
+def test_a_value_is_let_pass_and_the_prints_of_its_event_are_shown(
     desk: Any, sessions: list[date]
 ) -> None:
-    about = trading_calendar("XNYS").close_time(sessions[-1])
+    about = trading_calendar("XNYS").close_time(sessions[-1]) - timedelta(minutes=1)
     said = ("--by", "ann", "--reason", "slow clock")
     asked = ("features", "review", "T03", "ret_5d", about.isoformat(), *said)
     assert "no value of ret_5d of T03 about" in desk.fails(*asked)

@@ -13,8 +13,8 @@ from quant_mlops.database import Database
 from quant_mlops.errors import FeatureStoreError
 from quant_mlops.features.builtin import ret_5d, vol_20d
 from quant_mlops.features.catalog import register_definitions
-from quant_mlops.features.early_values import early_values, review_early_values
 from quant_mlops.features.integrity import FeatureIntegrity, changed_logic, feature_integrity
+from quant_mlops.features.value_reviews import early_values, review_values
 from quant_mlops.market.calendar import TradingCalendar
 
 DAY, NEXT = date(2022, 11, 23), date(2022, 11, 25)
@@ -65,7 +65,7 @@ def test_sound_values_are_counted_and_nothing_else(
 ) -> None:
     value(priced, CLOSE, 0.02, lag=timedelta(days=3))
     value(priced, CLOSE, 0.01, lag=timedelta(days=4))
-    assert looked_at(priced, calendar) == FeatureIntegrity("ret_5d", 1, 4, 0, 0, 0, 0, None)
+    assert looked_at(priced, calendar) == FeatureIntegrity("ret_5d", 1, 4, 0, 0, 0, 0)
 
 
 def test_a_value_known_to_be_missing_needs_a_definition_that_allows_it(
@@ -74,8 +74,8 @@ def test_a_value_known_to_be_missing_needs_a_definition_that_allows_it(
     value(priced, HALF_DAY, None, lag=2 * LAG)
     found = looked_at(priced, calendar)
     assert (found.undefined, found.duplicates, found.early) == (1, 0, 0)
-    assert found.example is not None
-    assert found.example.startswith("AAA at 2022-11-25")
+    assert found.undefined_example == ("AAA", HALF_DAY)
+    assert found.duplicate_example is None
     allowed = replace(ret_5d, allows_missing=True)
     assert only(feature_integrity(priced, calendar, [allowed], first=DAY, last=NEXT)).undefined == 0
 
@@ -133,20 +133,39 @@ def test_an_early_value_is_let_pass_on_a_persons_word_which_stays(
     assert others == []
 
     with pytest.raises(FeatureStoreError, match="who makes it and why"):
-        review_early_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason=" ")
-    assert review_early_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason="slow clock") == 2
+        review_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason=" ")
+    assert review_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason="slow clock") == 3
     with pytest.raises(FeatureStoreError, match="no value of ret_5d of AAA about 2022-11-23T21"):
-        review_early_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason="slow clock")
+        review_values(priced, "AAA", "ret_5d", CLOSE, by="ann", reason="slow clock")
 
     assert looked_at(priced, calendar).early == 1
     (left,) = early_values(priced, calendar, [ret_5d], first=DAY, last=NEXT)
     assert left.event_time == HALF_DAY
     for change in (
-        "DELETE FROM early_value_reviews",
-        "UPDATE early_value_reviews SET reason = 'x'",
+        "DELETE FROM value_reviews",
+        "UPDATE value_reviews SET reason = 'x'",
     ):
         with pytest.raises(psycopg.errors.RestrictViolation):
             priced.execute(change)
+
+
+def test_a_missing_value_and_a_second_one_pass_on_a_persons_word_and_no_later_one_does(
+    priced: Database, calendar: TradingCalendar
+) -> None:
+    beside = CLOSE - timedelta(hours=1)
+    value(priced, CLOSE, None, lag=2 * LAG)
+    value(priced, beside, 0.03)
+    value(priced, HALF_DAY, 0.01, lag=2 * LAG)
+    found = looked_at(priced, calendar)
+    assert (found.undefined, found.off_close, found.repeated) == (1, 1, 1)
+    assert found.duplicate_example == ("AAA", beside)
+    for event in (CLOSE, beside, HALF_DAY):
+        review_values(priced, "AAA", "ret_5d", event, by="ann", reason="loaded by hand")
+    found = looked_at(priced, calendar)
+    assert (found.rows, found.undefined, found.duplicates) == (5, 0, 0)
+    value(priced, CLOSE, None, lag=3 * LAG)
+    found = looked_at(priced, calendar)
+    assert (found.undefined, found.undefined_example) == (1, ("AAA", CLOSE))
 
 
 def test_each_feature_is_counted_by_itself_in_the_range_alone(

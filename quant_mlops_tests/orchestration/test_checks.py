@@ -12,7 +12,7 @@ import pytest
 
 from quant_mlops.database import Database
 from quant_mlops.errors import QuantMlopsError
-from quant_mlops.features.early_values import review_early_values
+from quant_mlops.features.value_reviews import review_values
 from quant_mlops.orchestration.instance import run_job
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.deployments import promote
@@ -109,6 +109,8 @@ def test_a_value_that_should_not_be_stops_the_run_and_is_shown(
     assert line[2:6] == [int(n == column) for n in range(2, 6)]
     assert str(line[6]).startswith("T03 at ")
     assert found[check].metadata["sessions"].value == str(sessions[-1])
+    command = "`quant-mlops features review T03 ret_5d 20"
+    assert command in str(found[check].metadata["to_go_on"].value)
 
 
 def test_an_early_value_that_a_person_has_looked_at_stops_its_session_no_longer(
@@ -127,7 +129,7 @@ def test_an_early_value_that_a_person_has_looked_at_stops_its_session_no_longer(
     command = f"`quant-mlops features review T03 ret_5d {about} --by NAME --reason WHY`"
     assert command in str(found.metadata["to_go_on"].value)
     with Database(ran_desk.conninfo) as database:
-        review_early_values(database, "T03", "ret_5d", close, by="ann", reason="slow clock")
+        review_values(database, "T03", "ret_5d", close, by="ann", reason="slow clock")
     run()
 
 

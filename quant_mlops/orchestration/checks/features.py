@@ -8,9 +8,14 @@ from typing import Any
 import dagster as dg
 
 from quant_mlops.audits import late_features, parity_check
-from quant_mlops.features.early_values import early_values
-from quant_mlops.features.integrity import FeatureIntegrity, changed_logic, feature_integrity
+from quant_mlops.features.integrity import (
+    Example,
+    FeatureIntegrity,
+    changed_logic,
+    feature_integrity,
+)
 from quant_mlops.features.parity import FeatureParity
+from quant_mlops.features.value_reviews import early_values
 from quant_mlops.features.values import FeatureValue
 from quant_mlops.orchestration.checks.run_sessions import computed_range, run_sessions
 from quant_mlops.orchestration.metadata import shown_table
@@ -51,31 +56,38 @@ def feature_checks(strategy: Strategy) -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, server: Server
     ) -> Iterable[dg.AssetCheckResult]:
         first, last = computed_range(context, server, strategy)
-        tickers = server.strategy(strategy).tickers
+        database, tickers = server.access.database, server.strategy(strategy).tickers
         found = feature_integrity(
-            server.access.database, strategy.trading_calendar, strategy.definitions,
+            database, strategy.trading_calendar, strategy.definitions,
             first=first, last=last, tickers=tickers,
         )  # fmt: skip
-        counts = {
-            DEFINED: sum(f.undefined for f in found),
-            ONCE: sum(f.duplicates for f in found),
-            IN_TIME: sum(f.early for f in found),
+        kinds = {
+            DEFINED: [(f.key, f.undefined, f.undefined_example) for f in found],
+            ONCE: [(f.key, f.duplicates, f.duplicate_example) for f in found],
+            IN_TIME: [(f.key, f.early, f.early_example) for f in found],
         }
-        early = early_values(
-            server.access.database, strategy.trading_calendar, strategy.definitions,
-            first=first, last=last, tickers=tickers,
-        ) if counts[IN_TIME] else []  # fmt: skip
-        for name, count in counts.items():
+        for name, counted in kinds.items():
+            concerned = sum(count for _, count, _ in counted)
+            evidence: dict[str, Any] = {
+                "sessions": " to ".join(dict.fromkeys([first.isoformat(), last.isoformat()])),
+                "rows_concerned": concerned,
+                "by_feature": _integrity_table(found),
+            }
+            if concerned:
+                evidence["to_go_on"] = _way_past(counted)
+            if concerned and name == IN_TIME:
+                evidence["early_values"] = _early_table(
+                    early_values(
+                        database,
+                        strategy.trading_calendar,
+                        strategy.definitions,
+                        first=first,
+                        last=last,
+                        tickers=tickers,
+                    )
+                )
             yield dg.AssetCheckResult(
-                asset_key=asset,
-                check_name=name,
-                passed=count == 0,
-                metadata={
-                    "sessions": " to ".join(dict.fromkeys([first.isoformat(), last.isoformat()])),
-                    "rows_concerned": count,
-                    "by_feature": _integrity_table(found),
-                    **(_way_past(early) if name == IN_TIME and early else {}),
-                },
+                asset_key=asset, check_name=name, passed=not concerned, metadata=evidence
             )
 
     @dg.asset_check(
@@ -146,25 +158,35 @@ def _integrity_table(found: Sequence[FeatureIntegrity]) -> dg.TableMetadataValue
     header = ("feature", "rows", "undefined", "off the close", "repeated", "early", "for example")
     return shown_table(
         header,
-        [(f.key, f.rows, f.undefined, f.off_close, f.repeated, f.early, f.example) for f in found],
+        [
+            (f.key, f.rows, f.undefined, f.off_close, f.repeated, f.early, _example(f))
+            for f in found
+        ],
     )
 
 
-def _way_past(early: Sequence[FeatureValue]) -> dict[str, Any]:
-    """Return what to do about early values, with the oldest of them."""
+def _example(found: FeatureIntegrity) -> str | None:
+    examples = (found.undefined_example, found.duplicate_example, found.early_example)
+    return next((f"{each[0]} at {each[1].isoformat()}" for each in examples if each), None)
+
+
+def _way_past(counted: Sequence[tuple[str, int, Example | None]]) -> str:
+    """Return what to do about values that stop a run, with the command for one of them."""
+    key, (entity, about) = next((key, example) for key, _, example in counted if example)
+    return (
+        f"mend what wrote the values, and say of each why it is there, as with `quant-mlops "
+        f"features review {entity} {key.partition('@')[0]} {about.isoformat()} --by NAME --reason "
+        f"WHY`; then run the sessions again"
+    )
+
+
+def _early_table(early: Sequence[FeatureValue]) -> dg.TableMetadataValue:
     rows = [
         (v.entity_key, f"{v.feature_name}@{v.feature_version}", v.event_time.isoformat(),
          v.ingest_time.isoformat(), str(v.value), v.producer)
         for v in early
     ]  # fmt: skip
-    header = ("entity", "feature", "about", "known from", "value", "producer")
-    one = early[0]
-    return {
-        "early_values": shown_table(header, rows),
-        "to_go_on": f"mend what wrote the values, and say of each why it is there, as with "
-        f"`quant-mlops features review {one.entity_key} {one.feature_name} "
-        f"{one.event_time.isoformat()} --by NAME --reason WHY`; then run the sessions again",
-    }
+    return shown_table(("entity", "feature", "about", "known from", "value", "producer"), rows)
 
 
 def _parity_table(found: Sequence[FeatureParity]) -> dg.TableMetadataValue:

@@ -1,7 +1,9 @@
-"""Values stored as known before the time they are about, and the record of who has looked at them.
+"""Stored values that should not be as they are, and the record of who has looked at them.
 
-No read gives a value before the time it is about, so such a value misleads at most until its true
-ingest time; but whatever wrote it has a wrong clock, or knew what it must not.
+Nothing stored is ever changed, so what stops the runs of a session stops them until a person says
+that it may pass. A value stored as known before the time it is about is one such: no read gives it
+before that time, so it misleads at most until its true ingest time; but whatever wrote it has a
+wrong clock, or knew what it must not.
 """
 
 from __future__ import annotations
@@ -53,13 +55,14 @@ def early_values(
     return [FeatureValue.of_row(row) for row in rows]
 
 
-def review_early_values(
+def review_values(
     database: Database, entity: str, name: str, event_time: datetime, *, by: str, reason: str
 ) -> int:
-    """Put on record that a person has looked at the early values of an event.
+    """Put on record that a person has looked at the values that are stored of an event.
 
-    The check that stops runs of the session lets them pass from then on. The values stay, and
-    reads go on as before: a wrong one needs a correction with a later ingest time.
+    The checks that stop runs of the session let them pass from then on, and not what is stored of
+    the event later. The values stay, and reads go on as before: a wrong one needs a correction with
+    a later ingest time.
 
     Parameters
     ----------
@@ -86,11 +89,11 @@ def review_early_values(
         "entity": entity, "name": name, "event_time": event_time,
         "by": by.strip(), "reason": reason.strip(),
     }  # fmt: skip
-    reviewed = database.execute(query("insert_early_value_reviews"), parameters)
+    reviewed = database.execute(query("insert_value_reviews"), parameters)
     if not reviewed:
         raise FeatureStoreError(
-            f"no value of {name} of {entity} about {event_time.isoformat()} is stored as known "
-            f"before that time and still to be looked at; `quant-mlops features history {entity} "
-            f"{name}` shows what is stored"
+            f"no value of {name} of {entity} about {event_time.isoformat()} is stored that is "
+            f"still to be looked at; `quant-mlops features history {entity} {name}` shows what is "
+            f"stored"
         )
     return reviewed
