@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -47,8 +48,10 @@ class Database:
                 "characters of a URL's password as %XX"
             ) from None
         self._reached = False
+        self._opened: deque[psycopg.Connection[TupleRow]] = deque()
         self._pool = ConnectionPool(
             conninfo,
+            connection_class=_taking(self._opened),
             min_size=0,
             max_size=max_connections,
             timeout=CONNECT_TIMEOUT,
@@ -77,6 +80,8 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self._pool.close()
+        while self._opened:
+            self._opened.popleft().close()
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[TupleRow]]:
@@ -110,9 +115,14 @@ class Database:
         return connection
 
     def _reach(self) -> None:
-        """Open the pool; it would try again for long, so the first failure is looked at here."""
+        """Open the pool and its first connection.
+
+        The pool would try again for long, so the first failure is looked at here.
+        """
         try:
-            psycopg.connect(self.conninfo, connect_timeout=int(CONNECT_TIMEOUT)).close()
+            first = psycopg.connect(
+                self.conninfo, autocommit=True, connect_timeout=int(CONNECT_TIMEOUT)
+            )
         except psycopg.OperationalError as error:
             reason = " ".join(str(error).split())
             password = self._parts.get("password")
@@ -122,6 +132,7 @@ class Database:
                 f"no connection to the database at {self.address}: {reason}; start the server, or "
                 f"correct QUANT_MLOPS_DATABASE_URL"
             ) from None
+        self._opened.append(first)
         self._pool.open()
         self._reached = True
 
@@ -176,6 +187,22 @@ class Database:
         """Return every row of a query as instances of a dataclass with the columns' names."""
         with self.connection() as connection, connection.cursor(row_factory=class_row(row)) as c:
             return c.execute(statement, parameters or None).fetchall()
+
+
+def _taking(
+    opened: deque[psycopg.Connection[TupleRow]],
+) -> type[psycopg.Connection[TupleRow]]:
+    """Return the class by which a pool connects: what is open already is taken first."""
+
+    class Taking(psycopg.Connection[TupleRow]):
+        @classmethod
+        def connect(cls, conninfo: str = "", **options: Any) -> Any:
+            try:
+                return opened.popleft()
+            except IndexError:
+                return super().connect(conninfo, **options)
+
+    return Taking
 
 
 def _configure(connection: psycopg.Connection[TupleRow]) -> None:

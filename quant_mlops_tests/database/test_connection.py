@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
@@ -78,6 +80,30 @@ def test_a_connection_that_the_server_closed_is_replaced(database: Database) -> 
     second = database.fetch_one("SELECT pg_backend_pid()")
     assert second is not None
     assert second != first
+
+
+def test_the_first_statement_opens_one_connection_and_a_second_user_another(
+    server_url: str, database: Database
+) -> None:
+    name = str(conninfo_to_dict(database.conninfo)["dbname"])
+    with psycopg.connect(server_url, autocommit=True) as other:
+        before = sessions(other, name)
+        with Database(database.conninfo) as counted:
+            assert counted.fetch_one("SHOW timezone") == ("UTC",)
+        # The server counts a session when it has ended.
+        deadline = time.monotonic() + 10
+        while (counts := sessions(other, name) - before) == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert counts == 1
+    with database.connection() as first, database.connection() as second:
+        assert first.info.backend_pid != second.info.backend_pid
+        assert second.execute("SHOW timezone").fetchone() == ("UTC",)
+
+
+def sessions(connection: psycopg.Connection[Any], name: str) -> int:
+    row = connection.execute("SELECT sessions FROM pg_stat_database WHERE datname = %s", [name])
+    (count,) = row.fetchone() or ()
+    return int(count)
 
 
 def test_a_transaction_keeps_all_or_nothing(database: Database) -> None:
