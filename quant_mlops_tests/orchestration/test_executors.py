@@ -36,14 +36,16 @@ SHORTER = {
     "rounds = 20": "rounds = 4",
     "psi_window_sessions = 20": "psi_window_sessions = 8",
 }
-# The workers of a launcher do the same, but for one run each, and pay for the imports each time.
+# The workers of a launcher do the same, but for one run each, and pay each time for the imports and
+# with every statement for a connection.
 WORKER = """
 import json, os, sys
 import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
+from quant_mlops.orchestration.instance import open_instance
 
 if __name__ == "__main__":
-    with dg.DagsterInstance.get() as instance:
+    with open_instance() as instance:
         print("ready", flush=True)
         sys.stdin.readline()
         for name, arguments, executor in json.loads(sys.argv[1]):
