@@ -14,7 +14,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -24,7 +27,8 @@ import venv
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -60,6 +64,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+FORK_SERVER = Path(__file__).with_name("fork_server.py")
 GIVEN_SERVER = os.environ.get("QUANT_MLOPS_TEST_DATABASE_URL", "")
 ASSUMED_LAG = 15 * 60 * 10**6
 WHEN_IT_RAN = {
@@ -372,6 +377,85 @@ def start_python() -> Iterator[StartPython]:
         process.communicate()
 
 
+class Forked:
+    """A process of a fork server, to be used as one of `subprocess.Popen`."""
+
+    def __init__(self, requests: socket.socket, request: dict[str, Any]) -> None:
+        # What goes to the process is written here, and what comes from it is read.
+        (read, self._write), *others = (os.pipe() for _ in range(4))
+        given = [read, *(write for _, write in others)]
+        socket.send_fds(requests, [json.dumps(request).encode()], given)
+        for file in given:
+            os.close(file)
+        self.stdin = os.fdopen(self._write, "w")
+        self.stdout, self.stderr, self._report = (os.fdopen(read) for read, _ in others)
+        self.pid = int(self._report.readline())
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+            self.returncode = int(self._report.readline())
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.stdin.close()
+        with ThreadPoolExecutor(2) as readers:
+            printed, errors = readers.map(lambda stream: stream.read(), (self.stdout, self.stderr))
+        self.wait(timeout)
+        return printed, errors
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def end(self) -> None:
+        """Kill the process if it is there."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):
+                self.send_signal(signal.SIGKILL)
+            self.wait()
+        for stream in (self.stdin, self.stdout, self.stderr, self._report):
+            stream.close()
+
+
+@contextmanager
+def open_fork_server(
+    *modules: str, python: Path | str = sys.executable, environment: dict[str, str] | None = None
+) -> Iterator[Callable[..., Forked]]:
+    """Give a function that runs Python code in processes that begin with the modules imported.
+
+    Dagster and what runs need take two seconds of a processor to import.
+    """
+    if environment is None:
+        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path}
+    started: list[Forked] = []
+    ours, theirs = socket.socketpair()
+    command = [str(python), "-P", str(FORK_SERVER), str(theirs.fileno()), *modules]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment):
+        theirs.close()
+
+        def fork(code: str, *arguments: object, folder: Path = REPOSITORY) -> Forked:
+            request = {"code": code, "arguments": [str(a) for a in arguments]}
+            started.append(Forked(ours, {**request, "folder": str(folder)}))
+            return started[-1]
+
+        with ours:
+            yield fork
+            for process in started:
+                process.end()
+
+
+OpenForkServer = Callable[..., AbstractContextManager[Callable[..., Forked]]]
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> OpenForkServer:
+    """Give the function that starts fork servers, for tests that start many processes."""
+    return open_fork_server
+
+
 @dataclass(frozen=True)
 class Installed:
     """A wheel, and the command of an environment in which it is installed."""
@@ -379,15 +463,19 @@ class Installed:
     wheel: Path
     command: Path
 
-    def start(self, folder: Path, *arguments: object) -> subprocess.Popen[str]:
-        """Start the command in a folder, with none of the settings of whoever runs the tests."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """None of the settings of whoever runs the tests."""
+        return {
             key: value
             for key, value in os.environ.items()
             if not key.startswith(("QUANT_MLOPS_", "DAGSTER_", "PYTHON"))
         }
+
+    def start(self, folder: Path, *arguments: object) -> subprocess.Popen[str]:
+        """Start the command in a folder."""
         return subprocess.Popen(
-            [self.command, *map(str, arguments)], cwd=folder, env=environment,
+            [self.command, *map(str, arguments)], cwd=folder, env=self.environment,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -66,9 +66,12 @@ class Home:
     def server(self) -> EmbeddedServer:
         return EmbeddedServer(self.inner / "postgres")
 
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        return ("--home", self.folder, "demo", "--prices", self.prices, "--json")
+
     def start(self) -> subprocess.Popen[str]:
-        given = ("--home", self.folder, "demo", "--prices", self.prices, "--json")
-        process: subprocess.Popen[str] = self.installed.start(self.folder, *given)
+        process: subprocess.Popen[str] = self.installed.start(self.folder, *self.arguments)
         return process
 
     def finish(self) -> Run:
@@ -183,7 +186,7 @@ def test_a_second_run_stores_nothing_and_costs_less(
         assert found[table] == lines, table
 
 
-def wait_for(process: subprocess.Popen[str], stage: str) -> None:
+def wait_for(process: Any, stage: str) -> None:
     """Read standard error up to the line of a stage."""
     assert process.stderr is not None
     seen = []
@@ -214,12 +217,28 @@ class Resumed:
     refused: tuple[int, str]
 
 
+# What the command imports on the way, which takes as long as half of what it does here.
+IMPORTED = (
+    "quant_mlops.cli.demo", "quant_mlops.orchestration.demo", "quant_mlops.orchestration.instance",
+    "quant_mlops.reporting", "exchange_calendars", "scipy.special", "xgboost",
+)  # fmt: skip
+COMMAND = "from quant_mlops.cli.main import main; main()"
+
+
 @pytest.fixture(scope="module")
-def resumed(fresh_home: FreshHome) -> Iterator[Resumed]:
+def resumed(fresh_home: FreshHome, installed: Any, fork_server: Any) -> Iterator[Resumed]:
     """Interrupt runs in another home, and start one more beside the run that goes to the end."""
-    with fresh_home() as other:
+    python, environment = installed.command.with_name("python"), installed.environment
+    with (
+        fresh_home() as other,
+        fork_server(*IMPORTED, python=python, environment=environment) as fork,
+    ):
+
+        def start() -> Any:
+            return fork(COMMAND, *other.arguments, folder=other.folder)
+
         for stage, seconds, what in INTERRUPTIONS:
-            process = other.start()
+            process = start()
             wait_for(process, stage)
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(seconds)
@@ -227,9 +246,9 @@ def resumed(fresh_home: FreshHome) -> Iterator[Resumed]:
             _, stderr = process.communicate(timeout=60)
             assert "Traceback" not in stderr, (stage, what, stderr)
             check_end(process.returncode, stderr, other, (stage, what))
-        last = other.start()
+        last = start()
         wait_for(last, "prices")
-        beside = other.start()
+        beside = start()
         _, refusal = beside.communicate(timeout=100)
         stdout, stderr = last.communicate(timeout=200)
         assert last.returncode == 0, stderr
@@ -261,7 +280,7 @@ def test_a_second_demo_in_the_home_of_one_that_runs_is_refused(resumed: Resumed)
     assert resumed.refused == (1, sentence)
 
 
-def interrupt(process: subprocess.Popen[str], home: Home, what: signal.Signals | str) -> None:
+def interrupt(process: Any, home: Home, what: signal.Signals | str) -> None:
     if isinstance(what, signal.Signals):
         process.send_signal(what)
         return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -85,23 +84,20 @@ database.close()
 
 
 @pytest.mark.timeout(120)
-def test_four_writers_and_four_readers(
-    database: Database, start_python: Callable[..., subprocess.Popen[str]]
-) -> None:
-    writers = [start_python(WRITE, database.conninfo, number) for number in range(WRITERS)]
-    readers = [start_python(READ, database.conninfo, number) for number in range(READERS)]
-    for process in (*writers, *readers):
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()
-    for process in (*readers, *writers):
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    counts = []
-    for process in (*writers, *readers):
-        stdout, stderr = process.communicate(timeout=90)
-        assert process.returncode == 0, stderr
-        counts.append(int(stdout))
+def test_four_writers_and_four_readers(database: Database, fork_server: Any) -> None:
+    with fork_server("quant_mlops.features.table", "quant_mlops.features.spine") as fork:
+        writers = [fork(WRITE, database.conninfo, number) for number in range(WRITERS)]
+        readers = [fork(READ, database.conninfo, number) for number in range(READERS)]
+        for process in (*writers, *readers):
+            assert process.stdout.readline() == "ready\n", process.communicate()
+        for process in (*readers, *writers):
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        counts = []
+        for process in (*writers, *readers):
+            stdout, stderr = process.communicate(timeout=90)
+            assert process.returncode == 0, stderr
+            counts.append(int(stdout))
     cells = ROUNDS * ENTITIES
     assert sum(counts[:WRITERS]) == (WRITERS + 1) * cells
     assert all(count > 1 for count in counts[WRITERS:])
