@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from uuid import UUID
 from xml.etree import ElementTree
@@ -53,18 +54,22 @@ def retrain(status: str, session: date) -> Retrain:
     return Retrain(1, session, None, "anna", True, status, None, None, None)
 
 
+FIGURES: list[Callable[[np.ndarray, np.ndarray], Figure]] = [
+    lambda sessions, values: information_coefficient_figure(
+        sessions, values, rolling_mean=values, rolling_error=np.abs(values)
+    ),
+    lambda sessions, values: psi_figure(
+        sessions, {"rsi_14": np.abs(values)}, aggregate=np.abs(values)
+    ),
+    lambda sessions, values: cumulative_return_figure(
+        sessions, values, market_returns=values, position_scale=np.ones(len(values))
+    ),
+    lambda _, values: prediction_distribution_figure(values),
+]
+
+
 def every_figure(values: np.ndarray) -> list[Figure]:
-    sessions = weekdays(len(values))
-    return [
-        information_coefficient_figure(
-            sessions, values, rolling_mean=values, rolling_error=np.abs(values)
-        ),
-        psi_figure(sessions, {"rsi_14": np.abs(values)}, aggregate=np.abs(values)),
-        cumulative_return_figure(
-            sessions, values, market_returns=values, position_scale=np.ones(len(values))
-        ),
-        prediction_distribution_figure(values),
-    ]
+    return [make(weekdays(len(values)), values) for make in FIGURES]
 
 
 @pytest.mark.parametrize("values", [np.array([]), np.full(30, NAN), np.full(3, np.inf)])
@@ -81,7 +86,7 @@ def test_one_session_is_drawn() -> None:
         assert png(figure).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("make", FIGURES, ids=["ic", "psi", "return", "predictions"])
 @settings(max_examples=8, deadline=None)
 @given(
     values=st.lists(
@@ -89,9 +94,9 @@ def test_one_session_is_drawn() -> None:
     )
 )
 def test_any_series_with_gaps_becomes_a_wellformed_figure(
-    which: int, values: list[float | None]
+    make: Callable[[np.ndarray, np.ndarray], Figure], values: list[float | None]
 ) -> None:
-    figure = every_figure(np.array(values, dtype=np.float64))[which]
+    figure = make(weekdays(len(values)), np.array(values, dtype=np.float64))
     assert ElementTree.fromstring(svg(figure)).tag.endswith("svg")
 
 
