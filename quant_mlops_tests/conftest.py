@@ -26,10 +26,11 @@ import uuid
 import venv
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -50,6 +51,9 @@ from quant_mlops.database.placement import place_server
 from quant_mlops.market.bundled import sample_prices
 from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.market.panel import FIELDS, Panel
+from quant_mlops.settings import Settings
+from quant_mlops.strategy import read_strategy
+from quant_mlops.strategy_context import StrategyContext
 
 # How fast inputs are made tells of the machine and its other work, and fails a test now and then.
 CALM = [hypothesis.HealthCheck.too_slow]
@@ -544,3 +548,51 @@ def sample_panel(calendar: TradingCalendar) -> Panel:
         fields=MappingProxyType(fields),
         known_at=np.where(np.isnan(close), 0, closes[:, None] + ASSUMED_LAG),
     )
+
+
+SMALL_STRATEGY = """
+name = "{name}"
+horizon = 2
+[prices]
+file = "{prices}"
+[features]
+names = ["ret_5d", "reversal_1d"]
+[training]
+window_sessions = 80
+max_feature_ic = 1.0
+val_sessions = 10
+test_sessions = 10
+[[training.learners]]
+name = "ridge"
+[monitoring]
+first_session = {first}
+psi_window_sessions = 10
+"""
+
+
+@pytest.fixture(scope="session")
+def open_small_strategy() -> Callable[..., StrategyContext]:
+    """Give a function that writes a price file of random walks and a strategy for it."""
+
+    def open_small_strategy(
+        database: Database,
+        folder: Path,
+        name: str,
+        *,
+        days: Sequence[date],
+        priced: Mapping[str, Iterable[int]],
+        monitored: int,
+    ) -> StrategyContext:
+        lines = ["date,ticker,close"]
+        for ticker, positions in priced.items():
+            returns = np.random.default_rng(list(ticker.encode())).normal(0, 0.02, len(days))
+            closes = 50 * np.cumprod(1 + returns)
+            lines += [f"{days[i]},{ticker},{closes[i]:.6f}" for i in positions]
+        prices = folder / f"{name}.csv"
+        prices.write_text("\n".join(lines) + "\n", "utf-8")
+        text = SMALL_STRATEGY.format(name=name, prices=prices, first=days[-monitored])
+        (folder / f"{name}.toml").write_text(text, "utf-8")
+        strategy = read_strategy(folder / f"{name}.toml")
+        return StrategyContext(database, Settings(home=folder), strategy)
+
+    return open_small_strategy

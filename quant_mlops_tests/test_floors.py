@@ -40,6 +40,7 @@ ROOMS = [
     "healthy_history",
     "strategy_context",
     "pipeline",
+    "session_run",
     "pending",
     "snapshot_watch",
     "judged_rules",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from quant_mlops import audits, pending, pipeline, retraining
@@ -20,8 +18,6 @@ from quant_mlops.features.integrity import feature_integrity
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.strategy_tickers import traded_tickers
 from quant_mlops.reporting import summarise
-from quant_mlops.settings import Settings
-from quant_mlops.strategy import read_strategy
 from quant_mlops.strategy_context import (
     StrategyContext,
     evaluation_time,
@@ -38,24 +34,6 @@ LISTED = range(20, SESSIONS - 5)
 FIRST_NAMES = [f"A{n}" for n in range(6)]
 # One ticker is in both files, with the same prices, which begin later and end earlier.
 SECOND_NAMES = ["A0", *(f"B{n}" for n in range(7))]
-STRATEGY = """
-name = "{name}"
-horizon = 2
-[prices]
-file = "{prices}"
-[features]
-names = ["ret_5d", "reversal_1d"]
-[training]
-window_sessions = 80
-max_feature_ic = 1.0
-val_sessions = 10
-test_sessions = 10
-[[training.learners]]
-name = "ridge"
-[monitoring]
-first_session = {first}
-psi_window_sessions = 10
-"""
 
 
 @pytest.fixture(scope="module")
@@ -64,33 +42,24 @@ def days(calendar: TradingCalendar) -> list[date]:
     return found
 
 
-def write_prices(path: Path, names: list[str], days: list[date]) -> None:
-    lines = ["date,ticker,close"]
-    for name in names:
-        returns = np.random.default_rng(list(name.encode())).normal(0, 0.02, SESSIONS)
-        closes = 50 * np.cumprod(1 + returns)
-        priced = LISTED if name in FIRST_NAMES else range(SESSIONS)
-        lines += [f"{days[i]},{name},{closes[i]:.6f}" for i in priced]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-
-
 OpenStrategy = Callable[[str, list[str]], StrategyContext]
 
 
 @pytest.fixture(scope="module")
 def open_strategy(
-    module_database: Database, days: list[date], tmp_path_factory: pytest.TempPathFactory
+    module_database: Database,
+    days: list[date],
+    open_small_strategy: Any,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> OpenStrategy:
     folder = tmp_path_factory.mktemp("home")
 
     def open_strategy(name: str, names: list[str]) -> StrategyContext:
-        write_prices(folder / f"{name}.csv", names, days)
-        text = STRATEGY.format(
-            name=name, prices=folder / f"{name}.csv", first=days[SESSIONS - MONITORED]
+        priced = {each: LISTED if each in FIRST_NAMES else range(SESSIONS) for each in names}
+        found: StrategyContext = open_small_strategy(
+            module_database, folder, name, days=days, priced=priced, monitored=MONITORED
         )
-        (folder / f"{name}.toml").write_text(text, "utf-8")
-        strategy = read_strategy(folder / f"{name}.toml")
-        return StrategyContext(module_database, Settings(home=folder), strategy)
+        return found
 
     return open_strategy
 

@@ -7,21 +7,13 @@ from datetime import date, datetime
 import click
 
 from quant_mlops.alerts.dispatch import dispatch_alerts
+from quant_mlops.alerts.retraining import open_request
 from quant_mlops.cli.output import emit, json_option, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.daily import report_session
 from quant_mlops.errors import MonitoringError, QuantMlopsError
-from quant_mlops.pipeline import (
-    compute_features,
-    ingest_prices,
-    judge_sessions,
-    make_predictions,
-    measure_feature_drift,
-    raise_alerts,
-    realise_returns,
-    revise_features,
-)
 from quant_mlops.retraining import retrain_on_request
+from quant_mlops.session_run import run_session
 from quant_mlops.strategy_context import StrategyContext
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
@@ -36,9 +28,11 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
 
     The report begins with the decision: trade, trade reduced, paused, or check the data. Then come
     the model, the age of each feature, the metrics, and the alerts with what was checked for them.
-    Alerts that wait are delivered at the end; a channel that fails is tried again by the next run,
-    by `alerts deliver` or by Dagster. An open retraining request is worked on last: a model is
-    prepared, and promoted only if the request allows it and the comparison favours it.
+    A session may be run after later ones: those that were judged without it are judged again, up
+    to the newest. Alerts that wait are delivered at the end; a channel that fails is tried again by
+    the next run, by `alerts deliver` or by Dagster. An open retraining request is worked on last,
+    unless this run changes nothing of a session of the past: a model is prepared, and promoted only
+    if the request allows it and the comparison favours it.
     """
     with open_strategy(strategy_name) as work:
         day = chosen_session(work, session)
@@ -49,18 +43,12 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
                 f"earlier sessions are history, see `quant-mlops features backfill "
                 f"--strategy {work.strategy.name}`"
             )
-        prices = ingest_prices(work, day, day)
-        stored = sum(done.result.stored for done in compute_features(work, day, day))
-        revised = revise_features(work)
-        predictions = make_predictions(work, day, day)
-        realise_returns(work, day, day)
-        measure_feature_drift(work, day, day)
-        metrics, _ = judge_sessions(work, day, day)
-        response = raise_alerts(work, day)
-        verdict = report_session(work.registry, work.monitor, metrics[0])
+        ran = run_session(work, day)
+        verdict = report_session(work.registry, work.monitor, ran.metrics)
         told = dispatch_alerts(work.database, work.settings)
-        retraining, failure = _retrain(work, day)
-    if predictions.sessions_without_model:
+        retraining, failure = _retrain(work, ran.alerts_until)
+        waiting = None if retraining else open_request(work.database, work.strategy.name)
+    if ran.predictions.sessions_without_model:
         say(
             f"no model of {work.strategy.name} was live at the open of {day}, so there are no "
             f"predictions; `quant-mlops models train --strategy {work.strategy.name}` makes the "
@@ -69,30 +57,48 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
     document = {
         "session": day,
         "decision": verdict.decision,
-        "bars_stored": prices.written.stored,
-        "feature_events_stored": stored,
-        "feature_events_revised": revised,
-        "predictions": predictions.offered,
+        "bars_stored": ran.prices.written.stored,
+        "feature_events_stored": ran.features_stored,
+        "feature_events_revised": ran.features_revised,
+        "predictions": ran.predictions.offered,
         "metrics": verdict.metrics,
-        "new_alerts": response.alerts,
-        "retraining_requests": response.open_requests,
+        "judged_again": ran.judged_again,
+        "new_alerts": ran.response.alerts,
+        "retraining_requests": ran.response.open_requests,
         "deliveries": told,
         "retraining": retraining,
         "report": verdict,
     }
     done = (
-        f"This run\n"
-        f"  stored {prices.written.stored} bars, {stored} feature events, {revised} revisions; "
-        f"{predictions.offered} predictions\n"
-        f"  alerts: {len(response.alerts)} new; by all channels {told.delivered} delivered and "
+        f"This run{_judged_again(ran.judged_again)}\n"
+        f"  stored {ran.prices.written.stored} bars, {ran.features_stored} feature events, "
+        f"{ran.features_revised} revisions; {ran.predictions.offered} predictions\n"
+        f"  alerts: {len(ran.response.alerts)} new; by all channels {told.delivered} delivered and "
         f"{told.failed} failed"
+    )
+    # The report is about one session, and has its alerts.
+    done += "".join(
+        f"\n  new, of {alert.opened_session}: {alert.severity}: {alert.message}"
+        for alert in ran.response.alerts
+        if alert.opened_session != day
     )
     if retraining is not None:
         done += f"\n  retraining: {retraining['candidate']} {retraining['status']}"
+    elif waiting is not None and failure is None:
+        done += (
+            f"\n  retraining request {waiting.request_id} of {waiting.session} waits for the run "
+            f"of the newest session"
+        )
     emit(document, as_json=as_json, show=lambda: click.echo(f"{verdict.render()}\n{done}"))
     if failure is not None:
         # What was judged and told stands; the request stays open for the next run.
         raise failure
+
+
+def _judged_again(later: tuple[date, date] | None) -> str:
+    if later is None:
+        return ""
+    return f"\n  judged the sessions from {later[0]} to {later[1]} again, which rest on this one"
 
 
 def _retrain(

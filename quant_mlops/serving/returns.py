@@ -38,7 +38,7 @@ class PortfolioRules:
 
 @dataclass(frozen=True)
 class ReturnsWritten:
-    """Sessions with a return, and those stored now."""
+    """Sessions with a return, and those whose return was new or had changed."""
 
     offered: int
     stored: int
@@ -58,7 +58,9 @@ def write_strategy_returns(
 
     The positions held over a session come from the signals of the session before; both closes
     are those known `evaluation_lag` after the session's close. A session without positions, or
-    without a price of any name held, has no row.
+    without a price of any name held, has no row. A stored return changes only where what it rests
+    on was stored after it, such as predictions that were made later; the earlier one goes to the
+    history.
 
     Parameters
     ----------
@@ -119,5 +121,6 @@ def _write(database: Database, rows: list[dict[str, object]]) -> int:
     if not rows:
         return 0
     with database.transaction() as connection, connection.cursor() as cursor:
+        cursor.executemany(query("move_changed_strategy_returns"), rows)
         cursor.executemany(query("insert_strategy_return"), rows)
         return cursor.rowcount

@@ -116,6 +116,33 @@ def test_returns_are_those_of_a_loop(
     assert models == [(MODEL,)]
 
 
+def test_a_return_before_whose_positions_others_are_found_is_restated_and_the_earlier_one_kept(
+    database: Database,
+    sessions: list[date],
+    market: dict[str, np.ndarray],
+    signals: dict[date, dict[str, float]],
+    write: Write,
+) -> None:
+    # Without what was held before, all of the position seems to be bought anew.
+    rows = database.fetch_all("SELECT * FROM predictions WHERE session = %s", [sessions[12]])
+    with database.transaction() as connection:
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute("DELETE FROM predictions WHERE session = %s", [sessions[12]])
+    write(6, 30)
+    before = dict(database.fetch_all("SELECT session, turnover FROM strategy_returns"))
+    with database.transaction() as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO predictions VALUES (" + ", ".join(["%s"] * len(rows[0])) + ")", rows
+        )
+    # The return of the session after it is new, that of the one after that has another cost.
+    assert write(6, 30).stored == 2
+    assert_rows(database.fetch_all(STORED), expected_rows(sessions, signals, market, 6, 30))
+    kept = database.fetch_all("SELECT session, turnover FROM strategy_returns_history")
+    assert kept == [(sessions[14], before[sessions[14]])]
+    assert kept[0][1] == pytest.approx(1.0)
+    assert write(6, 30).stored == 0
+
+
 @pytest.mark.parametrize("cut", [9, 10, 15, 18])
 def test_a_range_in_two_calls_is_the_range_in_one(
     database: Database, signals: dict[date, dict[str, float]], write: Write, cut: int
