@@ -1,4 +1,6 @@
-INSERT INTO prediction_drift (
+-- Counts change only where values that they count were stored after them, with an ingest time from
+-- before; what a verdict said by the earlier ones is in its own history.
+INSERT INTO prediction_drift AS old (
     strategy_id, event_time, session, model_id, day_counts, window_sessions, n_reference,
     n_current, psi, psi_no_drift_95
 )
@@ -6,4 +8,16 @@ SELECT strategy_id, event_time, session, model_id::uuid, day_counts::bigint[], w
        n_reference, n_current, psi, psi_no_drift_95
 FROM staged_prediction_drift
 ORDER BY strategy_id, event_time
-ON CONFLICT DO NOTHING;
+ON CONFLICT (strategy_id, event_time) DO UPDATE
+SET session = excluded.session, model_id = excluded.model_id,
+    day_counts = excluded.day_counts, window_sessions = excluded.window_sessions,
+    n_reference = excluded.n_reference, n_current = excluded.n_current,
+    psi = excluded.psi, psi_no_drift_95 = excluded.psi_no_drift_95,
+    recorded_at = clock_timestamp()
+WHERE (old.model_id, old.day_counts, old.window_sessions, old.n_reference, old.n_current)
+      IS DISTINCT FROM (
+          excluded.model_id, excluded.day_counts, excluded.window_sessions,
+          excluded.n_reference, excluded.n_current
+      )
+   OR (old.psi IS NULL) <> (excluded.psi IS NULL)
+   OR abs(old.psi - excluded.psi) > 1e-12;

@@ -55,7 +55,9 @@ def write_feature_drift(
     """Store for each session and feature the PSI of the last `window` sessions.
 
     The current sample is what the live model was given at the decisions of the window, pooled
-    over the universe; the reference is its profile. A session without a live model has no row.
+    over the universe; the reference is its profile. A session without a live model has no row. A
+    row that is stored changes only where values of its window were stored after it, as when
+    sessions are run out of order.
     Beside the features' rows stands one of the model's signals, in `prediction_drift`, unless the
     model was registered without a profile of them.
 

@@ -90,7 +90,7 @@ def prediction_drift_rows(
 
 
 def store_prediction_drift(connection: psycopg.Connection[TupleRow], rows: pa.Table) -> int:
-    """Store the rows of sessions that have none and return how many they were."""
+    """Store the rows of sessions that have none or others, and return how many they were."""
     connection.execute(query("create_staged_prediction_drift"))
     copy_table(connection, "staged_prediction_drift", table=rows)
     return connection.execute(query("insert_staged_prediction_drift")).rowcount

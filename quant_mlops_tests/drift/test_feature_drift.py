@@ -236,6 +236,30 @@ def test_a_range_is_its_sessions_one_at_a_time_and_again_stores_nothing(
     assert desk.database.fetch_all(STORED) == whole
 
 
+def test_values_that_were_stored_late_change_what_counted_them_and_nothing_else(
+    desk: Any, registry: ModelRegistry, make_model: Callable[..., ModelInfo], write: Write
+) -> None:
+    promote(registry, desk, make_model(1), 9)
+    write(10, 32)
+    whole = desk.database.fetch_all(STORED)
+    taken = [desk.calendar.close_time(desk.sessions[14])]
+    late = "FROM feature_events WHERE event_time = %s AND feature_name = 'alpha'"
+    rows = desk.database.fetch_all(f"SELECT * {late}", taken)
+    with desk.database.transaction() as connection:
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute(f"DELETE {late}", taken)
+    desk.database.execute("DELETE FROM feature_drift")
+    write(10, 32)
+    assert desk.database.fetch_all(STORED) != whole
+    with desk.database.transaction() as connection, connection.cursor() as cursor:
+        places = ", ".join(["%s"] * len(rows[0]))
+        cursor.executemany(f"INSERT INTO feature_events VALUES ({places})", rows)
+    written = write(10, 32)
+    # Some were known a session later than others: two sessions, and those whose window has them.
+    assert written == DriftWritten(66, WINDOW + 1)
+    assert desk.database.fetch_all(STORED) == whole
+
+
 def test_a_window_of_sessions_without_prices_has_no_psi(
     desk: Any, registry: ModelRegistry, make_model: Callable[..., ModelInfo], write: Write
 ) -> None:
