@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Collection, Sequence
+from datetime import date, timedelta
 
 import dagster as dg
 
-from quant_mlops.errors import QuantMlopsError
+from quant_mlops.errors import MarketDataError, QuantMlopsError
+from quant_mlops.market.file_sessions import sessions_in_file
+from quant_mlops.orchestration.attempts import MOST_ATTEMPTS, Attempts
 from quant_mlops.orchestration.jobs import StrategyJobs
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.runs import runs_at_work
 from quant_mlops.orchestration.schedules import scheduled_session
-from quant_mlops.orchestration.session_tags import session_tags, sessions_of_run
+from quant_mlops.orchestration.session_tags import session_tags
 from quant_mlops.pending import first_due_session, incomplete_sessions, pending_corrections
 from quant_mlops.pipeline import price_file
 from quant_mlops.strategy import Strategy
-from quant_mlops.strategy_context import StrategyContext
+from quant_mlops.strategy_context import StrategyContext, newest_priced_session
+from quant_mlops.wording import counted
 
 MISSING_TAG = "quant_mlops/missing_sessions"
-LAST_MISSING_TAG = "quant_mlops/last_missing_session"
 CORRECTIONS_TAG = "quant_mlops/corrections"
 MOST_SESSIONS = 20
-MOST_ATTEMPTS = 3
-RUNS_REMEMBERED = 200
 # The schedule has asked for a session, and its run has begun, before a sensor finds it missing.
 GRACE = timedelta(hours=2)
 EVERY_FIVE_MINUTES = 300
@@ -36,7 +36,11 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
     the first session it can be judged on. Each tick asks for at most one run, from the
     oldest missing session on, and for none while another run of the strategy works on sessions:
     a session needs the ones before it. Sessions that follow a missing one were judged without
-    it, so they are part of the run and are judged again.
+    it, so they are part of the run and are judged again. Of sessions after the last price, only
+    the newest is asked for.
+
+    Its cursor holds how often the sessions that are missing were asked for; a cursor that is
+    reset has all of them tried anew.
     """
 
     @dg.sensor(
@@ -46,7 +50,7 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Compares the calendar with what is stored and runs what is missing, at most "
         f"{MOST_SESSIONS} sessions at once. A session is tried {MOST_ATTEMPTS} times, and anew "
-        f"when the price file has changed.",
+        f"when the price file has come to hold prices of it.",
     )
     def missing_sessions(
         context: dg.SensorEvaluationContext, server: Server
@@ -64,26 +68,26 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
                 f"the first session that can be judged is {first}, and sessions are due up to {due}"
             )
         missing = incomplete_sessions(work, first, due)
+        attempts = Attempts.read(context.cursor, work.calendar).still(missing)
+        context.update_cursor(attempts.cursor(work.calendar))
         if not missing:
             return dg.SkipReason(f"no session from {first} to {due} is missing")
         busy = runs_at_work(context.instance, strategy)
         if busy:
             return dg.SkipReason(f"{len(missing)} sessions are missing; run {busy[0]} is at work")
-        changed = _price_file_changed(work)
-        tries = _attempts(context.instance, strategy, missing, since=changed)
-        open_ones = [day for day in missing if tries[day] < MOST_ATTEMPTS]
-        if not open_ones:
-            return dg.SkipReason(
-                f"{len(missing)} sessions are missing, from {missing[0]} on, and were tried "
-                f"{MOST_ATTEMPTS} times each since the price file changed; run them by hand when "
-                f"the cause is mended"
-            )
-        stretch = _first_stretch(work, open_ones)
-        run = work.sessions(stretch[0], due).tolist()[:MOST_SESSIONS]
-        attempt = {MISSING_TAG: strategy.name, LAST_MISSING_TAG: stretch[-1].isoformat()}
+        with price_file(strategy) as path:
+            in_file = sessions_in_file(path, work.calendar.name)
+        end = _end_of_prices(work, in_file)
+        reached = [day for day in missing if (end is not None and day <= end) or day == due]
+        stretch = _first_stretch(work, attempts.open(reached, in_file))
+        if not stretch:
+            return dg.SkipReason(_given_up(missing, end, due))
+        context.update_cursor(attempts.counted(stretch, in_file).cursor(work.calendar))
+        last = due if end is None or due in stretch else min(end, due)
+        run = work.sessions(stretch[0], last).tolist()[:MOST_SESSIONS]
         return dg.RunRequest(
-            run_key=f"{run[0]}-{run[-1]}-{changed:%Y%m%dT%H%M%S}-{tries[stretch[0]] + 1}",
-            tags=attempt | session_tags(run[0], run[-1]),
+            run_key=f"{run[0]}-{run[-1]}-{work.database.now():%Y%m%dT%H%M%S%f}",
+            tags={MISSING_TAG: strategy.name} | session_tags(run[0], run[-1]),
         )
 
     return missing_sessions
@@ -123,35 +127,35 @@ def corrections_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.SensorDefin
     return corrections
 
 
-def _attempts(
-    instance: dg.DagsterInstance, strategy: Strategy, sessions: Iterable[date], *, since: datetime
-) -> dict[date, int]:
-    """Count the runs that this sensor asked for because of each session since an instant."""
-    records = instance.get_run_records(
-        dg.RunsFilter(tags={MISSING_TAG: strategy.name}, created_after=since),
-        limit=RUNS_REMEMBERED,
-    )
-    spans = [
-        (span[0], date.fromisoformat(run.tags[LAST_MISSING_TAG]))
-        for run in (record.dagster_run for record in records)
-        if (span := sessions_of_run(run)) and LAST_MISSING_TAG in run.tags
-    ]
-    return {day: sum(first <= day <= last for first, last in spans) for day in sessions}
+def _end_of_prices(work: StrategyContext, in_file: Collection[date]) -> date | None:
+    """Return the newest session of which any price is in the file or stored, None without any."""
+    try:
+        return max([newest_priced_session(work), *in_file])
+    except MarketDataError:
+        return max(in_file, default=None)
 
 
 def _first_stretch(work: StrategyContext, sessions: Sequence[date]) -> list[date]:
     """Return the first sessions that follow each other without a gap, at most so many."""
     positions = work.calendar.positions(sessions)
-    count = 1
+    count = min(len(sessions), 1)
     while count < min(len(sessions), MOST_SESSIONS) and positions[count] == positions[0] + count:
         count += 1
     return list(sessions[:count])
 
 
-def _price_file_changed(work: StrategyContext) -> datetime:
-    """Return when the price file last changed: a session may have come into it since."""
-    try:
-        with price_file(work.strategy) as path:
-            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    except (OSError, QuantMlopsError):
-        return datetime.fromtimestamp(0, UTC)
+def _given_up(missing: Sequence[date], end: date | None, due: date) -> str:
+    """Say why no missing session is worth a try."""
+    within = [day for day in missing if end is not None and day <= end]
+    said = []
+    if end is None or end < due:
+        ended = "there is no price" if end is None else f"prices end at {end}"
+        after = counted(len(missing) - len(within), "session")
+        said.append(f"{ended}; without any: {after} up to {due}")
+    if within:
+        said.append(
+            f"given up after {MOST_ATTEMPTS} tries each: {counted(len(within), 'session')} from "
+            f"{within[0]} on; prices that the file lacked have them tried again, else run them by "
+            f"hand when the cause is mended"
+        )
+    return "; ".join(said)

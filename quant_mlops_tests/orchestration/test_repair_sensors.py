@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from quant_mlops.orchestration.instance import run_job
 from quant_mlops.orchestration.jobs import STRATEGY_TAG
 from quant_mlops.orchestration.repair_sensors import (
     CORRECTIONS_TAG,
-    LAST_MISSING_TAG,
     MISSING_TAG,
     MOST_SESSIONS,
 )
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.session_tags import session_tags, sessions_of_run
+from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.pending import first_due_session, incomplete_sessions
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy
@@ -41,17 +41,34 @@ def ran_database(ran_desk: Any) -> Iterator[Database]:
         yield database
 
 
+@dataclass
+class Ticks:
+    """Ticks of a sensor, one after another: each begins with the cursor that the last one left."""
+
+    desk: Any
+    defs: dg.Definitions
+    sensor: str
+    cursor: str | None = None
+
+    def __call__(self) -> dg.RunRequest | str:
+        repository = self.defs.get_repository_def()
+        with dg.build_sensor_context(
+            instance=self.desk.instance,
+            repository_def=repository,
+            resources={"server": Server()},
+            cursor=self.cursor,
+        ) as context:
+            data = repository.get_sensor_def(self.sensor).evaluate_tick(context)
+        self.cursor = data.cursor
+        if not data.run_requests:
+            assert data.skip_message
+            return data.skip_message
+        (request,) = data.run_requests
+        return request
+
+
 def tick(desk: Any, defs: dg.Definitions, sensor: str) -> dg.RunRequest | str:
-    repository = defs.get_repository_def()
-    with dg.build_sensor_context(
-        instance=desk.instance, repository_def=repository, resources={"server": Server()}
-    ) as context:
-        data = repository.get_sensor_def(sensor).evaluate_tick(context)
-    if not data.run_requests:
-        assert data.skip_message
-        return data.skip_message
-    (request,) = data.run_requests
-    return request
+    return Ticks(desk, defs, sensor)()
 
 
 def asked_for(found: dg.RunRequest | str) -> list[str]:
@@ -176,34 +193,130 @@ def test_a_training_at_work_or_another_strategys_run_is_in_nobodys_way(
     assert asked_for(tick(ran_desk, defs, MISSING)) == [str(sessions[-5]), str(sessions[-1])]
 
 
-def test_a_session_is_tried_three_times_and_anew_when_the_price_file_has_changed(
-    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date],
-    strategy: Strategy,
-) -> None:  # fmt: skip
-    lose(ran_database, sessions[-5:-3] + sessions[-2:-1])
-    keys = []
-    for _ in range(3):
-        found = tick(ran_desk, defs, MISSING)
-        assert asked_for(found) == [str(sessions[-5]), str(sessions[-1])]
-        assert isinstance(found, dg.RunRequest)
-        assert found.tags[LAST_MISSING_TAG] == str(sessions[-4])
-        keys.append(found.run_key)
-        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.FAILURE, dict(found.tags))
-    # Given up for now, they do not keep the others from their turn.
-    for _ in range(3):
-        found = tick(ran_desk, defs, MISSING)
-        assert asked_for(found) == [str(sessions[-2]), str(sessions[-1])]
-        assert isinstance(found, dg.RunRequest)
-        add_run(ran_desk, defs, "daily", dg.DagsterRunStatus.SUCCESS, dict(found.tags))
-    assert "were tried 3 times each" in str(tick(ran_desk, defs, MISSING))
+@dataclass
+class OwnFile:
+    """A copy of the price file, to be rewritten, and the strategy that reads it."""
 
-    now = datetime.now(UTC).timestamp()
-    os.utime(Path(strategy.prices.file), (now, now))
-    again = tick(ran_desk, defs, MISSING)
-    assert asked_for(again) == [str(sessions[-5]), str(sessions[-1])]
-    assert isinstance(again, dg.RunRequest)
+    path: Path
+    rows: list[str]
+    defs: dg.Definitions
+
+    def write(self, *, without: list[date]) -> None:
+        left_out = {str(day) for day in without}
+        rows = [row for row in self.rows if row.split(",")[0].strip('"') not in left_out]
+        self.path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture
+def own_file(strategy: Strategy, price_file: Path, tmp_path: Path) -> OwnFile:
+    path = tmp_path / "own.csv"
+    prices = strategy.prices.model_copy(update={"file": str(path)})
+    own = strategy.model_copy(update={"prices": prices})
+    defs = dg.Definitions.merge(
+        strategy_definitions(own), dg.Definitions(resources={"server": Server()})
+    )
+    return OwnFile(path, price_file.read_text().splitlines(), defs)
+
+
+@pytest.fixture
+def unprice(ran_database: Database, forge: Any) -> Callable[[list[date]], None]:
+    """Give the function that takes the stored prices of sessions away, and their verdicts."""
+
+    def unprice(sessions: list[date]) -> None:
+        forge(ran_database, "DELETE FROM price_bars WHERE session = ANY (%s)", [sessions])
+        lose(ran_database, sessions)
+
+    return unprice
+
+
+def ask_three_times(ticks: Ticks, first: date, last: date) -> set[str | None]:
+    """Have a range asked for as often as it is tried, and return the keys of its runs."""
+    found = [ticks() for _ in range(3)]
+    assert [asked_for(each) for each in found] == [list(dict.fromkeys([str(first), str(last)]))] * 3
+    keys = {each.run_key for each in found if isinstance(each, dg.RunRequest)}
     # Dagster drops a request whose key it has seen, whatever became of the run.
-    assert len({*keys, again.run_key}) == 4
+    assert len(keys) == 3
+    return keys
+
+
+def test_a_session_is_tried_three_times_and_does_not_keep_others_from_their_turn(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    lose(ran_database, sessions[-5:-3] + sessions[-2:-1])
+    ticks = Ticks(ran_desk, defs, MISSING)
+    ask_three_times(ticks, sessions[-5], sessions[-1])
+    ask_three_times(ticks, sessions[-2], sessions[-1])
+    assert str(ticks()).startswith(
+        f"given up after 3 tries each: 3 sessions from {sessions[-5]} on"
+    )
+    lose(ran_database, [sessions[-1]])
+    assert asked_for(ticks()) == [str(sessions[-1])]
+
+
+def test_tries_are_remembered_however_many_sessions_are_missing(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, sessions: list[date]
+) -> None:
+    lost = sessions[-59:-19:2]
+    lose(ran_database, lost)
+    ticks = Ticks(ran_desk, defs, MISSING)
+    asked = [asked_for(ticks())[0] for _ in range(3 * len(lost))]
+    assert asked == [str(day) for day in lost for _ in range(3)]
+    assert str(ticks()).endswith(
+        f"given up after 3 tries each: {len(lost)} sessions from {lost[0]} on; prices that the "
+        f"file lacked have them tried again, else run them by hand when the cause is mended"
+    )
+
+
+def test_sessions_after_the_last_price_are_not_asked_for_except_the_newest(
+    ran_desk: Any, own_file: OwnFile, unprice: Callable[[list[date]], None], sessions: list[date],
+    ran_database: Database,
+) -> None:  # fmt: skip
+    own_file.write(without=sessions[-8:])
+    unprice(sessions[-8:])
+    lose(ran_database, sessions[-10:-8])
+    ticks = Ticks(ran_desk, own_file.defs, MISSING)
+    ask_three_times(ticks, sessions[-10], sessions[-9])
+    ask_three_times(ticks, sessions[-1], sessions[-1])
+    ended = f"prices end at {sessions[-9]}; without any: 8 sessions up to {sessions[-1]}"
+    given_up = f"given up after 3 tries each: 2 sessions from {sessions[-10]} on"
+    assert str(ticks()).startswith(f"{ended}; {given_up}")
+
+    # Those that were delivered since are run; what was tried with its prices is not.
+    own_file.write(without=sessions[-3:])
+    assert asked_for(ticks()) == [str(sessions[-8]), str(sessions[-4])]
+    own_file.write(without=[])
+    assert asked_for(ticks()) == [str(sessions[-8]), str(sessions[-1])]
+
+
+def test_a_gap_of_the_price_file_costs_nothing_until_the_file_has_prices_of_it(
+    ran_desk: Any, own_file: OwnFile, unprice: Callable[[list[date]], None], sessions: list[date]
+) -> None:
+    gap = sessions[-30:-28]
+    own_file.write(without=[*gap, sessions[-1]])
+    unprice([*gap, sessions[-1]])
+    ticks = Ticks(ran_desk, own_file.defs, MISSING)
+    keys = ask_three_times(ticks, gap[0], sessions[-11])
+    ask_three_times(ticks, sessions[-1], sessions[-1])
+    assert f"given up after 3 tries each: 2 sessions from {gap[0]} on" in str(ticks())
+
+    # Rewritten with another session, the file still has nothing of the gap.
+    own_file.write(without=gap)
+    assert asked_for(ticks()) == [str(sessions[-1])]
+    own_file.write(without=[])
+    again = ticks()
+    assert asked_for(again) == [str(gap[0]), str(sessions[-11])]
+    assert isinstance(again, dg.RunRequest)
+    assert again.run_key not in keys
+
+
+def test_a_price_file_that_cannot_be_read_leaves_what_is_stored(
+    ran_desk: Any, ran_database: Database, own_file: OwnFile,
+    unprice: Callable[[list[date]], None], sessions: list[date],
+) -> None:  # fmt: skip
+    unprice(sessions[-2:])
+    lose(ran_database, [sessions[-4]])
+    ticks = Ticks(ran_desk, own_file.defs, MISSING)
+    assert asked_for(ticks()) == [str(sessions[-4]), str(sessions[-3])]
 
 
 def test_what_is_not_due_yet_is_not_missing(
