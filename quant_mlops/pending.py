@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from quant_mlops.database.queries import query
+from quant_mlops.drift.missing_data import IC, RETURN
 from quant_mlops.errors import MonitoringError
 from quant_mlops.features.corrections import ChangedBars, changed_bars
 from quant_mlops.registry.deployments import deployments
@@ -68,9 +69,11 @@ def first_due_session(context: StrategyContext) -> date:
 
 
 def incomplete_sessions(context: StrategyContext, first: date, until: date) -> list[date]:
-    """Return the sessions of a range that were not judged or have no price, oldest first.
+    """Return the sessions of a range that are to be run, or run again, oldest first.
 
-    What comes after the last session of the strategy is not missing.
+    They were not judged, have no price, or lack a return or an IC though the predictions that it
+    follows from were made since the verdict: an earlier session was run after a later one. What
+    comes after the last session of the strategy is not missing.
     """
     strategy, database = context.strategy, context.database
     last = strategy.monitoring.last_session
@@ -78,9 +81,17 @@ def incomplete_sessions(context: StrategyContext, first: date, until: date) -> l
     if first > until:
         return []
     wanted = context.sessions(first, until).tolist()
+    if not wanted:
+        return []
+    horizon = strategy.horizon
+    known = context.sessions(context.calendar.offset(wanted[0], -horizon), until).tolist()
     parameters = {
         "strategy_id": strategy.name,
         "sessions": wanted,
+        "held": known[horizon - 1 : -1],
+        "decided": known[:-horizon],
+        "return": RETURN,
+        "ic": IC,
         "tickers": context.tickers,
     }
     return [day for (day,) in database.fetch_all(query("select_incomplete_sessions"), parameters)]

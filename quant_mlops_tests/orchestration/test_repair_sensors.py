@@ -23,6 +23,7 @@ from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.session_tags import session_tags, sessions_of_run
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.pending import first_due_session, incomplete_sessions
+from quant_mlops.pipeline import judge_sessions
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import Strategy
 from quant_mlops.strategy_context import StrategyContext
@@ -317,6 +318,38 @@ def test_a_price_file_that_cannot_be_read_leaves_what_is_stored(
     lose(ran_database, [sessions[-4]])
     ticks = Ticks(ran_desk, own_file.defs, MISSING)
     assert asked_for(ticks()) == [str(sessions[-4]), str(sessions[-3])]
+
+
+def test_a_session_judged_before_the_one_it_depends_on_is_judged_again(
+    ran_desk: Any, ran_database: Database, defs: dg.Definitions, strategy: Strategy,
+    sessions: list[date], forge: Any,
+) -> None:  # fmt: skip
+    verdicts = "SELECT date, missing, ic, psi, sharpe_20d FROM drift_metrics ORDER BY date"
+    complete = ran_database.fetch_all(verdicts)
+    late = sessions[-3]
+    for statement in (
+        "DELETE FROM predictions WHERE session = %s",
+        "DELETE FROM strategy_returns WHERE session > %s",
+        "DELETE FROM drift_metrics WHERE date >= %s",
+    ):
+        forge(ran_database, statement, [late])
+    work = StrategyContext(ran_database, load_settings(home=ran_desk.home), strategy)
+    judge_sessions(work, sessions[-2], sessions[-1])
+    lacking = ran_database.fetch_all(verdicts)[-2:]
+    assert ["the return" in row[1] for row in lacking] == [True, True]
+    assert ["the IC" in row[1] for row in lacking] == [False, True]
+    # They lack nothing that running them again would mend before the session they depend on is.
+    assert incomplete_sessions(work, sessions[-MONITORED], sessions[-1]) == [late]
+
+    run_job(defs, ran_desk.instance, "small_daily", sessions=(late, late))
+    ticks = Ticks(ran_desk, defs, MISSING)
+    ask_three_times(ticks, sessions[-2], sessions[-1])
+    # Were the verdicts to stay as they are, they would not be asked for for ever.
+    assert f"given up after 3 tries each: 2 sessions from {sessions[-2]} on" in str(ticks())
+
+    run_job(defs, ran_desk.instance, "small_daily", sessions=(sessions[-2], sessions[-1]))
+    assert ticks() == nothing_is_missing(sessions)
+    assert ran_database.fetch_all(verdicts) == complete
 
 
 def test_what_is_not_due_yet_is_not_missing(
