@@ -3,4 +3,5 @@ INSERT INTO alert_deliveries (
 )
 SELECT %(alert_id)s, %(channel)s, %(attempt)s, attempted_at, %(delivered)s, %(detail)s,
        attempted_at + %(rest)s::interval, %(digest_id)s
-FROM (VALUES (coalesce(%(now)s::timestamptz, clock_timestamp()))) AS stamp (attempted_at);
+FROM (VALUES (coalesce(%(now)s::timestamptz, clock_timestamp()))) AS stamp (attempted_at)
+RETURNING next_attempt_at;

@@ -1,6 +1,6 @@
--- Messages that a channel has taken within the window, and whether one of them was a digest.
+-- Messages that a channel has taken within the window, and when the last digest of them leaves it.
 SELECT count(DISTINCT coalesce(digest_id::text, delivery_id::text)),
-       count(digest_id) > 0
+       max(attempted_at) FILTER (WHERE digest_id IS NOT NULL) + %(window)s::interval
 FROM alert_deliveries
 WHERE channel = %(channel)s
   AND delivered

@@ -2,7 +2,8 @@
 SELECT alerts.alert_id, alerts.severity,
        coalesce(newest.attempt, 0) AS attempts,
        newest.attempt IS NULL
-           OR newest.next_attempt_at <= coalesce(%(now)s::timestamptz, clock_timestamp()) AS is_due
+           OR newest.next_attempt_at <= coalesce(%(now)s::timestamptz, clock_timestamp()) AS is_due,
+       newest.next_attempt_at
 FROM alerts
 LEFT JOIN LATERAL (
     SELECT attempt, next_attempt_at

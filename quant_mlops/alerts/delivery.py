@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from random import Random
 from uuid import uuid4
@@ -17,6 +17,7 @@ from quant_mlops.alerts.channels import LOG, Channel, DigestChannel
 from quant_mlops.alerts.messages import summarise
 from quant_mlops.alerts.outbox import SEVERITIES, Alert
 from quant_mlops.alerts.pace import MOST_ATTEMPTS, RateLimit, rest
+from quant_mlops.alerts.waiting import Wait, backing_off, left_due, merge
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.errors import ChannelError, ChannelTimeoutError, MonitoringError
@@ -40,12 +41,15 @@ class DeliveryReport:
         channel was given a rest or has just sent a digest, or another process has them in hand.
     undeliverable : int
         Pairs that were given up in this run, whose failure was the last allowed.
+    waits : tuple of Wait
+        What waits now, what has just failed included: why, and until when.
     """
 
     delivered: int
     failed: int
     waiting: int
     undeliverable: int = 0
+    waits: tuple[Wait, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class _Pending:
     severity: str
     attempts: int
     is_due: bool
+    next_attempt_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,7 @@ def deliver_pending(
     _check(channels, now, min_severity, most_attempts)
     run = _Run(database, now, most_attempts, Random(seed))
     outcomes: Counter[str] = Counter()
+    waits: list[Wait] = []
     for channel in channels:
         everything = channel.name == LOG
         pending = database.fetch_rows(
@@ -130,49 +136,68 @@ def deliver_pending(
             },
         )
         due = [pair for pair in pending if pair.is_due][:limit]
+        resting = [
+            pair.next_attempt_at
+            for pair in pending
+            if not pair.is_due and pair.next_attempt_at is not None
+        ]
+        in_backoff = len(resting)
         tried: Counter[str] = Counter()
         in_a_row = 0
-        for pairs in _messages(run, channel, due, rate_limit):
-            done = _attempt(run, channel, pairs)
+        messages, held_until = _messages(run, channel, due, rate_limit)
+        for pairs in messages:
+            done, again = _attempt(run, channel, pairs)
             tried += done
+            resting += again
             in_a_row = in_a_row + 1 if done["failed"] else 0 if done["delivered"] else in_a_row
             if done["timed_out"] or in_a_row == FAILURES_IN_A_ROW:
                 break
         outcomes += tried
-        outcomes["waiting"] += len(pending) - tried["delivered"] - tried["failed"]
+        left = len(pending) - tried["delivered"] - tried["failed"]
+        outcomes["waiting"] += left
+        waits += backing_off(resting) + left_due(left - in_backoff, held_until)
     return DeliveryReport(
-        outcomes["delivered"], outcomes["failed"], outcomes["waiting"], outcomes["undeliverable"]
+        outcomes["delivered"],
+        outcomes["failed"],
+        outcomes["waiting"],
+        outcomes["undeliverable"],
+        merge(waits),
     )
 
 
 def _messages(
     run: _Run, channel: Channel, due: Sequence[_Pending], rate_limit: RateLimit | None
-) -> list[list[_Pending]]:
-    """Return the alerts that go into each message: one each, all in a digest, or none for now."""
+) -> tuple[list[list[_Pending]], datetime | None]:
+    """Return the alerts of each message: one each, all in a digest, or none until some time."""
     singly = [[pair] for pair in due]
     if rate_limit is None or channel.name == LOG or not isinstance(channel, DigestChannel):
-        return singly
+        return singly, None
     parameters = {"channel": channel.name, "now": run.now, "window": rate_limit.window}
-    sent, had_digest = run.database.fetch_all(query("select_channel_load"), parameters)[0]
+    sent, digest_over_at = run.database.fetch_all(query("select_channel_load"), parameters)[0]
     if sent + len(due) <= rate_limit.messages:
-        return singly
-    if had_digest and all(pair.severity != SEVERITIES[-1] for pair in due):
-        return []
-    return [list(due)]
+        return singly, None
+    if digest_over_at is not None and all(pair.severity != SEVERITIES[-1] for pair in due):
+        return [], digest_over_at
+    return [list(due)], None
 
 
-def _attempt(run: _Run, channel: Channel, pairs: Sequence[_Pending]) -> Counter[str]:
-    """Send one message and record how it went for each alert that nobody else sends or has sent."""
+def _attempt(
+    run: _Run, channel: Channel, pairs: Sequence[_Pending]
+) -> tuple[Counter[str], list[datetime]]:
+    """Send one message and record how it went for each alert that nobody else sends or has sent.
+
+    Returned is also when what failed is due again, but for what was given up.
+    """
     attempts = {pair.alert_id: pair.attempts for pair in pairs}
     with run.database.transaction() as connection:
         alerts = _take(connection, channel, attempts)
         if not alerts:
-            return Counter()
+            return Counter(), []
         problem, timed_out = _send(channel, alerts)
         digest_id = uuid4() if len(alerts) > 1 else None
         # What was one message is tried again as one, so its alerts rest for as long.
         chance = run.chance.random()
-        given_up = []
+        given_up, again = [], []
         for alert in alerts:
             attempt = attempts[alert.alert_id] + 1
             if is_last := problem is not None and attempt >= run.most_attempts:
@@ -183,9 +208,11 @@ def _attempt(run: _Run, channel: Channel, pairs: Sequence[_Pending]) -> Counter[
                 "rest": None if problem is None or is_last else rest(attempt, chance),
                 "digest_id": digest_id,
             }  # fmt: skip
-            connection.execute(query("insert_alert_delivery"), row)
+            stored = connection.execute(query("insert_alert_delivery"), row).fetchone()
+            assert stored is not None
+            again += [due for due in stored if due is not None]
     if problem is None:
-        return Counter(delivered=len(alerts))
+        return Counter(delivered=len(alerts)), again
     numbers = ", ".join(str(alert.alert_id) for alert in alerts)
     logger.warning("alert %s was not delivered by %s: %s", numbers, channel.name, problem)
     for alert in given_up:
@@ -193,7 +220,8 @@ def _attempt(run: _Run, channel: Channel, pairs: Sequence[_Pending]) -> Counter[
             "alert %d is undeliverable by %s after %d attempts: %s",
             alert.alert_id, channel.name, attempts[alert.alert_id] + 1, summarise(alert),
         )  # fmt: skip
-    return Counter(failed=len(alerts), undeliverable=len(given_up), timed_out=timed_out)
+    outcome = Counter(failed=len(alerts), undeliverable=len(given_up), timed_out=timed_out)
+    return outcome, again
 
 
 def _take(

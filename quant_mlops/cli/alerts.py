@@ -17,8 +17,9 @@ from quant_mlops.alerts.delivery_states import (
 )
 from quant_mlops.alerts.dispatch import dispatch_alerts
 from quant_mlops.alerts.outbox import SEVERITIES, Alert, acknowledge, list_alerts
-from quant_mlops.alerts.states import current_state
+from quant_mlops.alerts.states import StrategyState, current_state
 from quant_mlops.alerts.states import resume as resume_strategy
+from quant_mlops.cli.deliveries import describe_waits
 from quant_mlops.cli.output import (
     COUNT,
     emit,
@@ -30,6 +31,7 @@ from quant_mlops.cli.output import (
 )
 from quant_mlops.cli.workspace import (
     SessionOrInstant,
+    choose_strategy,
     chosen_strategies,
     open_strategy,
     open_workspace,
@@ -102,7 +104,8 @@ def list_all(
 def deliver(again: bool, as_json: bool) -> None:
     """Deliver the alerts that wait, without Dagster.
 
-    Those of sessions more than ten days ago go to the log only, which is standard error.
+    Those of sessions more than ten days ago go to the log only, which is standard error. The exit
+    status is 1 where a delivery failed in this run; what waits for its next attempt is no failure.
     """
     with open_workspace() as (settings, access):
         reopened = reopen_deliveries(access.database) if again else 0
@@ -111,11 +114,15 @@ def deliver(again: bool, as_json: bool) -> None:
         f"{report.delivered} delivered, {report.failed} failed, {report.waiting} waiting, "
         f"{report.undeliverable} undeliverable (pairs of alert and channel)"
     )
+    if report.waits:
+        sentence += f"\nwaiting: {describe_waits(report)}"
     emit(
         {"report": report, "reopened": reopened},
         as_json=as_json,
         show=lambda: click.echo(sentence),
     )
+    if report.failed:
+        raise click.exceptions.Exit(1)
 
 
 @alerts.command(epilog="Example: quant-mlops alerts ack 12 --by ann")
@@ -132,15 +139,26 @@ def ack(alert_id: int, by: str, as_json: bool) -> None:
 
 @alerts.command("state", epilog="Example: quant-mlops alerts state --at 2022-06-30T13:30+00:00")
 @click.option("--at", type=SessionOrInstant(), help=f"In force then, {TIME_HELP}; now by default.")
-@strategy_option
+@click.option("--strategy", "strategy_name", help="Of this strategy only.")
 @json_option
 def show_state(at: datetime | date | None, strategy_name: str | None, as_json: bool) -> None:
     """Show the strategy's state, which a trading system reads, and why it holds.
 
-    A reduced or paused position lasts until `alerts resume`, whatever becomes of its alert.
+    Where there are several strategies and none is named, those of all are shown. A reduced or
+    paused position lasts until `alerts resume`, whatever becomes of its alert.
     """
-    with open_strategy(strategy_name) as work:
-        state = current_state(work.database, work.strategy.name, at=_instant(work, at))
+    with open_workspace() as (settings, access):
+        states = []
+        for name in chosen_strategies(settings, strategy_name):
+            work = StrategyContext(access.database, settings, choose_strategy(settings, name))
+            states.append(current_state(work.database, name, at=_instant(work, at)))
+    if len(states) == 1:
+        emit(states[0], as_json=as_json, show=lambda: _show_state(states[0]))
+    else:
+        emit(states, as_json=as_json, show=lambda: _show_states(states))
+
+
+def _show_state(state: StrategyState) -> None:
     pairs = [
         ("strategy", state.strategy_id),
         ("state", state.words()),
@@ -149,7 +167,16 @@ def show_state(at: datetime | date | None, strategy_name: str | None, as_json: b
         ("reason", state.reason),
         ("alert", state.alert_id),
     ]
-    emit(state, as_json=as_json, show=lambda: print_pairs(pairs))
+    print_pairs(pairs)
+
+
+def _show_states(states: Sequence[StrategyState]) -> None:
+    rows = []
+    for state in states:
+        alert = "" if state.alert_id is None else f" (alert {state.alert_id})"
+        why = "" if state.changed_by is None else f"\nby {state.changed_by}{alert}: {state.reason}"
+        rows.append((state.strategy_id, short_time(state.effective_from), state.words() + why))
+    print_table(("strategy", "in force since", "state, and why"), rows)
 
 
 @alerts.command(epilog="Example: quant-mlops alerts resume --by ann --reason 'feed repaired'")

@@ -8,6 +8,7 @@ import click
 
 from quant_mlops.alerts.dispatch import dispatch_alerts
 from quant_mlops.alerts.retraining import open_request
+from quant_mlops.cli.deliveries import describe_waits
 from quant_mlops.cli.output import emit, json_option, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.daily import report_session
@@ -82,6 +83,8 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         for alert in ran.response.alerts
         if alert.opened_session != day
     )
+    if told.waits:
+        done += f"\n  waiting: {describe_waits(told)}"
     if retraining is not None:
         done += f"\n  retraining: {retraining['candidate']} {retraining['status']}"
     elif waiting is not None and failure is None:

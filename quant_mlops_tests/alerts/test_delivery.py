@@ -19,6 +19,7 @@ from quant_mlops.alerts.channels import LogChannel, WebhookChannel
 from quant_mlops.alerts.delivery import DeliveryReport, deliver_pending
 from quant_mlops.alerts.outbox import Alert
 from quant_mlops.alerts.pace import backoff, rest
+from quant_mlops.alerts.waiting import Wait
 from quant_mlops.database import Database
 from quant_mlops.errors import ChannelError, MonitoringError
 
@@ -101,10 +102,11 @@ def test_an_attempt_is_made_when_its_backoff_is_over_and_not_before(
     channel = Recorder(failure=ChannelError("down"))
     moment = NOON
     for attempt in range(1, 10):
-        assert deliver_pending(database, [channel], now=moment, seed=5) == DeliveryReport(0, 1, 0)
+        tried = deliver_pending(database, [channel], now=moment, seed=5)
         pause = rest(attempt, Random(5).random())
-        early = moment + pause - timedelta(microseconds=1)
-        assert deliver_pending(database, [channel], now=early) == DeliveryReport(0, 0, 1)
+        early = deliver_pending(database, [channel], now=moment + pause - timedelta(microseconds=1))
+        assert (tried, early) == (DeliveryReport(0, 1, 0), DeliveryReport(0, 0, 1))
+        assert tried.waits == early.waits == (Wait("backoff", 1, moment + pause),)
         moment += pause
     rows = database.fetch_all("SELECT attempt, attempted_at FROM alert_deliveries ORDER BY attempt")
     assert [attempt for attempt, _ in rows] == list(range(1, 10))
@@ -136,6 +138,8 @@ def test_a_failing_channel_does_not_hold_up_the_others(
     broken, sound = Recorder("broken", failure=failure), Recorder("sound")
     report = deliver_pending(database, [broken, sound], now=NOON)
     assert report == DeliveryReport(delivered=4, failed=3, waiting=1)
+    backoff, left = report.waits
+    assert (backoff.pairs, left) == (3, Wait("next run", 1, None))
     assert "hush" not in caplog.text
     assert "hush" not in str(database.fetch_all("SELECT detail FROM alert_deliveries"))
     broken.failure = None

@@ -15,6 +15,7 @@ from quant_mlops.alerts.delivery import DeliveryReport, deliver_pending
 from quant_mlops.alerts.messages import mail_digest, webhook_body, webhook_digest
 from quant_mlops.alerts.outbox import Alert
 from quant_mlops.alerts.pace import RateLimit
+from quant_mlops.alerts.waiting import Wait
 from quant_mlops.database import Database
 from quant_mlops.errors import ChannelError, MonitoringError
 from quant_mlops.settings import SmtpSettings
@@ -94,7 +95,9 @@ def test_a_second_digest_waits_for_the_window_unless_an_alert_is_critical(
     deliver(database, channel)
     for _ in range(4):
         store_alert()
-    assert deliver(database, channel, minutes=5) == DeliveryReport(0, 0, 4)
+    held = deliver(database, channel, minutes=5)
+    assert held == DeliveryReport(0, 0, 4)
+    assert held.waits == (Wait("rate limit", 4, NOON + 10 * MINUTE),)
     store_alert(severity="critical")
     assert deliver(database, channel, minutes=6) == DeliveryReport(5, 0, 0)
     for _ in range(4):

@@ -210,6 +210,20 @@ def desk(
 
 
 @pytest.fixture
+def beside_another(
+    desk: Shell, stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    """Give a desk with a second strategy, which has no model."""
+    text = (stock.home / "strategies" / "small.toml").read_text("utf-8")
+    folder = tmp_path / "strategies"
+    folder.mkdir()
+    (folder / "small.toml").write_text(text)
+    (folder / "other.toml").write_text(text.replace('name = "small"', 'name = "other"'))
+    monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(folder))
+    return desk
+
+
+@pytest.fixture
 def empty(
     database: Database, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Shell:

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from quant_mlops.alerts.outbox import NewAlert, record_alerts
+from quant_mlops.cli.output import short_time
 from quant_mlops.cli.workspace import MARKET_ZONE
 from quant_mlops.database import Database
 from quant_mlops.features.store import FeatureStore
@@ -334,6 +336,37 @@ def test_alerts_are_delivered_without_dagster_and_the_list_says_how(
     table = desk("alerts", "list").stdout
     assert max(map(len, table.splitlines())) <= 80
     assert "undeliverable" not in table
+
+
+def test_a_delivery_that_failed_is_a_status_and_one_that_waits_is_none(
+    desk: Any, sessions: list[date], forget_alerts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_MLOPS_WEBHOOK_URL", "http://127.0.0.1:1/nobody-listens")
+    with Database(os.environ["QUANT_MLOPS_DATABASE_URL"]) as database:
+        forget_alerts(database)
+        today = database.now().date()
+        alerts = [
+            NewAlert(
+                dedupe_key=f"small/{rule}", strategy_id="small", rule=rule, severity="critical",
+                action="alert", message="it is low", opened_session=today, last_session=today,
+            )
+            for rule in ("ic_low", "sharpe_low")
+        ]  # fmt: skip
+        with database.transaction() as connection:
+            record_alerts(connection, alerts)
+        failed = desk("alerts", "deliver")
+        due = database.fetch_one("SELECT min(next_attempt_at) FROM alert_deliveries")
+    assert failed.status == 1
+    counts, waits = failed.stdout.splitlines()
+    assert counts.startswith("2 delivered, 2 failed, 0 waiting")
+    assert due is not None
+    assert waits == f"waiting: 2 in backoff, the first until {short_time(due[0])}"
+    waiting = desk("alerts", "deliver")
+    assert waiting.status == 0
+    assert waiting.stdout.splitlines()[1] == waits
+    day = desk("daily", "--session", sessions[-1])
+    assert day.status == 0
+    assert f"  {waits.partition(',')[0]}" in day.stdout
 
 
 def test_an_alert_that_was_given_up_is_named_and_tried_again_on_demand(desk: Any) -> None:

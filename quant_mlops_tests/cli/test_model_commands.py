@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,18 +195,6 @@ def test_models_are_found_by_their_tags_and_ordered_by_a_metric(
 @pytest.mark.parametrize("arguments", [("stage",), ("stage=x", "--remove"), ("=x",), ("stage=",)])
 def test_a_tag_that_cannot_be_meant_is_wrong_usage(desk: Any, arguments: tuple[str, ...]) -> None:
     assert desk("models", "tag", "small_ridge", "1", *arguments, "--by", "ann").status == 2
-
-
-@pytest.fixture
-def beside_another(desk: Any, stock: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give a desk with a second strategy, which has no model."""
-    text = (stock.home / "strategies" / "small.toml").read_text("utf-8")
-    folder = tmp_path / "strategies"
-    folder.mkdir()
-    (folder / "small.toml").write_text(text)
-    (folder / "other.toml").write_text(text.replace('name = "small"', 'name = "other"'))
-    monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(folder))
-    return desk
 
 
 def test_where_there_are_several_strategies_a_model_names_its_own(

@@ -42,6 +42,23 @@ def test_a_position_that_is_limited_is_said_to_last_until_it_is_resumed(
     assert (at_its_open["status"], at_its_open["changed_by"]) == ("paused", "bob")
 
 
+def test_the_states_of_all_strategies_are_shown_where_none_is_named(
+    paused: Any, beside_another: Any, sessions: list[date], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = beside_another("alerts", "state", "--json").document
+    assert {s["strategy_id"]: s["status"] for s in states} == {"other": "active", "small": "paused"}
+    before = beside_another("alerts", "state", "--at", sessions[-11], "--json").document
+    assert [state["status"] for state in before] == ["active", "active"]
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = beside_another("alerts", "state").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "other" in shown
+    assert "by bob: bad fills" in shown
+    of_one = beside_another("alerts", "state", "--strategy", "other", "--json").document
+    assert of_one["status"] == "active"
+    assert "'nobody' is none" in beside_another.fails("alerts", "state", "--strategy", "nobody")
+
+
 def test_a_session_is_resumed_from_its_open_on(
     paused: Any, calendar: TradingCalendar, sessions: list[date]
 ) -> None:
