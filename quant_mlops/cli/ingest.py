@@ -73,7 +73,7 @@ def prices(
         "repeated": written.repeated,
         "strategies": strategies,
         "defects": defects,
-        "notes": [*batch.notes, *([written.foreign.describe()] if written.foreign else [])],
+        "notes": [*batch.notes, *written.warnings],
         "quarantine": quarantine,
     }
 
@@ -88,8 +88,8 @@ def prices(
         for note in batch.notes:
             say(f"note: {note}")
 
-    if written.foreign is not None:
-        say(f"warning: {written.foreign.describe()}")
+    for warning in written.warnings:
+        say(f"warning: {warning}")
     emit(document, as_json=as_json, show=show)
 
 

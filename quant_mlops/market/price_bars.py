@@ -22,6 +22,7 @@ from quant_mlops.market.foreign_restatements import (
     ForeignRestatement,
     find_foreign_restatement,
 )
+from quant_mlops.market.large_restatements import LargeRestatement, find_large_restatement
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_series import assemble_panel, read_price_series
 from quant_mlops.market.strategy_tickers import TickerListing, record_listing
@@ -37,12 +38,20 @@ class BarsWritten:
     ----------
     foreign : ForeignRestatement or None
         What of it restates bars of another source.
+    large : LargeRestatement or None
+        What of it changes a stored close by more than a session may.
     """
 
     offered: int
     stored: int
     repeated: int
     foreign: ForeignRestatement | None = None
+    large: LargeRestatement | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the load somebody should look at, a sentence each."""
+        return [found.describe() for found in (self.foreign, self.large) if found is not None]
 
 
 def write_bars(
@@ -84,22 +93,22 @@ def write_bars(
             connection.execute(query("lock_price_bars"))
             if listing is not None:
                 record_listing(connection, listing)
-            stored, foreign = _store(connection, staged) if staged.num_rows else (0, None)
+            if not staged.num_rows:
+                return BarsWritten(0, 0, 0)
+            return _store(connection, staged)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise MarketDataError(
             f"the database refused a bar of {source}: {error.diag.message_primary}; nothing was "
             f"stored; correct the bar or leave it out"
         ) from error
-    return BarsWritten(bars.num_rows, stored, bars.num_rows - stored, foreign)
 
 
-def _store(
-    connection: psycopg.Connection[TupleRow], staged: pa.Table
-) -> tuple[int, ForeignRestatement | None]:
+def _store(connection: psycopg.Connection[TupleRow], staged: pa.Table) -> BarsWritten:
+    offered = staged.num_rows
     staged, series = by_series(staged, ["ticker"])
     comparison, stored = _compare(connection, staged, series)
     if comparison.known.all():
-        return 0, None
+        return BarsWritten(offered, 0, offered)
     connection.execute(query("create_staged_price_bars"))
     if len(comparison.contradictions):
         copy_table(connection, "staged_price_bars", table=staged)
@@ -109,7 +118,9 @@ def _store(
     news = staged.filter(pa.array(~comparison.known)) if comparison.known.any() else staged
     copy_table(connection, "staged_price_bars", table=news)
     foreign = find_foreign_restatement(connection, stored)
-    return connection.execute(query("insert_new_price_bars")).rowcount, foreign
+    large = find_large_restatement(connection, stored)
+    new = connection.execute(query("insert_new_price_bars")).rowcount
+    return BarsWritten(offered, new, offered - new, foreign, large)
 
 
 def _compare(

@@ -233,6 +233,25 @@ def test_prices_of_another_source_are_a_warning_with_the_way_out(
     assert f"warning: {sentence}" in found.stderr
 
 
+def test_a_close_that_is_restated_by_more_than_half_is_a_warning(
+    empty: Any, bars: Callable[[], int], tmp_path: Path
+) -> None:
+    rows = [
+        "2022-03-01,AAA,14.91,2022-03-01T22:00:00Z",
+        "2022-03-01,AAA,50.00,2022-03-02T10:00:00Z",
+    ]
+    path = write(tmp_path / "prices.csv", rows[:1], KNOWN)
+    assert empty("ingest", "prices", path, "--json").stderr == ""
+    found = empty("ingest", "prices", write(path, rows, KNOWN), "--json")
+    sentence = found.document["notes"][-1]
+    assert sentence.startswith(
+        "1 bar restates a stored close by more than 50%, such as AAA on 2022-03-01 from 14.91 to "
+        "50.0; it is kept"
+    )
+    assert found.stderr == f"warning: {sentence}\n"
+    assert bars() == 2
+
+
 def test_the_doctor_warns_of_files_that_share_tickers(empty: Any, tmp_path: Path) -> None:
     for name, rows in (("one", GOOD), ("two", GOOD[:1]), ("three", [])):
         rows = rows or ["2022-03-01,CCC,10.0,11.0,9.5,10.5,1000"]

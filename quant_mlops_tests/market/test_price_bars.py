@@ -16,6 +16,7 @@ from quant_mlops.database import Database
 from quant_mlops.errors import ConflictingValueError, MarketDataError
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.market.foreign_restatements import ForeignRestatement
+from quant_mlops.market.large_restatements import LargeRestatement
 from quant_mlops.market.panel import Panel
 from quant_mlops.market.price_bars import read_panel, write_bars
 
@@ -182,6 +183,28 @@ def test_a_correction_by_the_same_source_restates_no_other(database: Database) -
     corrected = table(bar("A", day, 10.5, known=close_of(DAYS[1])))
     written = write_bars(database, corrected, source="one.csv")
     assert (written.stored, written.foreign) == (1, None)
+
+
+def test_what_changes_a_close_much_is_counted_with_the_largest_change(database: Database) -> None:
+    def known(hours: int) -> datetime:
+        return close_of(DAYS[2]) + timedelta(hours=hours)
+
+    prints = [bar("A", day, 14.91, known=known(2)) for day in DAYS]
+    write_bars(database, table(*prints, bar("A", DAYS[0], 30.0, known=known(4))), source="vendor")
+    loads = [
+        ([bar("A", DAYS[0], 30.0, known=known(3)), bar("A", DAYS[1], 22.0, known=known(3)),
+          bar("A", DAYS[2], 50.0, known=known(3)), bar("B", DAYS[2], 50.0)],
+         LargeRestatement(2, "A", DAYS[2], 14.91, 50.0)),
+        ([bar("A", DAYS[2], 14.91, known=known(5)), bar("A", DAYS[0], 29.0, known=known(5))],
+         LargeRestatement(1, "A", DAYS[2], 50.0, 14.91)),
+        ([bar("A", DAYS[1], 5.0, known=known(1))], LargeRestatement(1, "A", DAYS[1], 14.91, 5.0)),
+        ([bar("A", DAYS[1], 22.5, known=known(6), volume=1.0)], None),
+    ]  # fmt: skip
+    for bars, found in loads:
+        written = write_bars(database, table(*bars), source="vendor")
+        assert (written.stored, written.large) == (len(bars), found)
+        assert written.warnings == ([found.describe()] if found else [])
+        assert write_bars(database, table(*bars), source="vendor").warnings == []
 
 
 def test_a_bar_that_is_no_news_still_contradicts_another_of_its_key(database: Database) -> None:

@@ -42,10 +42,8 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
         first = start if first == strategy.first_partition else first
         done = ingest_prices(server.strategy(strategy, context.run.run_id), first, last)
         defects = describe_defects(done.batch.summary)
-        notes = list(done.batch.notes)
-        if done.written.foreign is not None:
-            notes.append(done.written.foreign.describe())
-            context.log.warning(notes[-1])
+        for warning in done.written.warnings:
+            context.log.warning(warning)
         return dg.MaterializeResult(
             metadata={
                 "source": done.batch.source,
@@ -58,7 +56,7 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
                     ("reason", "rows", "outcome", "rule"),
                     [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
                 ),
-                NOTES: dg.MetadataValue.json(notes),
+                NOTES: dg.MetadataValue.json([*done.batch.notes, *done.written.warnings]),
                 QUARANTINE: str(done.quarantine or ""),
             }
         )
