@@ -115,7 +115,7 @@ def deliver(again: bool, as_json: bool) -> None:
         f"{report.undeliverable} undeliverable (pairs of alert and channel)"
     )
     if report.waits:
-        sentence += f"\nwaiting: {describe_waits(report)}"
+        sentence += f"\nfor a later run: {describe_waits(report)}"
     emit(
         {"report": report, "reopened": reopened},
         as_json=as_json,

@@ -84,7 +84,7 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         if alert.opened_session != day
     )
     if told.waits:
-        done += f"\n  waiting: {describe_waits(told)}"
+        done += f"\n  for a later run: {describe_waits(told)}"
     if retraining is not None:
         done += f"\n  retraining: {retraining['candidate']} {retraining['status']}"
     elif waiting is not None and failure is None:

@@ -360,7 +360,7 @@ def test_a_delivery_that_failed_is_a_status_and_one_that_waits_is_none(
     counts, waits = failed.stdout.splitlines()
     assert counts.startswith("2 delivered, 2 failed, 0 waiting")
     assert due is not None
-    assert waits == f"waiting: 2 in backoff, the first until {short_time(due[0])}"
+    assert waits == f"for a later run: 2 in backoff, the first until {short_time(due[0])}"
     waiting = desk("alerts", "deliver")
     assert waiting.status == 0
     assert waiting.stdout.splitlines()[1] == waits
