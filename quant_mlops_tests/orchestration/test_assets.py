@@ -108,7 +108,7 @@ def test_price_metadata_shows_source_digest_and_defects(ran: Any) -> None:
     assert any("assumed" in note for note in found["notes"])
 
 
-def test_prices_of_another_source_are_named_in_the_metadata_and_the_log(
+def test_restatements_to_be_looked_at_are_named_in_the_metadata_and_the_log(
     defs: dg.Definitions, desk: Any, strategy: Strategy, sessions: list[date]
 ) -> None:
     first, calendar = strategy.first_partition, strategy.trading_calendar
@@ -127,10 +127,12 @@ def test_prices_of_another_source_are_named_in_the_metadata_and_the_log(
         defs, desk.instance, "small_history",
         sessions=(first, first), assets=[dg.AssetKey(["small", "price_bars"])],
     )  # fmt: skip
-    sentence = metadata(result, "price_bars")["notes"][-1]
-    assert sentence.startswith(f"1 bar restates one of another source, such as T00 on {first} with")
-    assert "1.5 in vendor.csv" in sentence
-    assert sentence in [entry.user_message for entry in desk.instance.all_logs(result.run_id)]
+    other, large = metadata(result, "price_bars")["notes"][-2:]
+    assert other.startswith(f"1 bar restates one of another source, such as T00 on {first} with")
+    assert "1.5 in vendor.csv" in other
+    assert f"a stored close by more than 50%, such as T00 on {first} from 1.5 to" in large
+    said = [entry.user_message for entry in desk.instance.all_logs(result.run_id)]
+    assert {other, large} <= set(said)
 
 
 def test_feature_metadata_counts_each_feature(ran: Any) -> None:
