@@ -40,7 +40,7 @@ def parity_check(strategy: StrategyContext, sessions: Sessions) -> list[FeatureP
     -------
     list of FeatureParity
         One for each feature of the strategy; what differs is explained by a shift in sessions, a
-        scale, a sign or another version, if any of them does.
+        scale, a sign or another version, or by prices that were loaded later, if any of them does.
     """
     return check_parity(
         strategy.store,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,7 +15,7 @@ from quant_mlops.errors import InvalidValueError
 
 Values = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.bool_]
-Kind = Literal["identical", "shift", "sign", "scale", "version", "none"]
+Kind = Literal["identical", "shift", "sign", "scale", "version", "late_prices", "none"]
 
 EXPLAINED_SHARE = 0.9
 SCALE_EVIDENCE = 3
@@ -26,13 +27,14 @@ class Explanation:
 
     Attributes
     ----------
-    kind : {"identical", "shift", "sign", "scale", "version", "none"}
-        "identical" where cells were compared and none differs; "none" where no transformation
-        explains enough of them, or where nothing could be compared.
+    kind : {"identical", "shift", "sign", "scale", "version", "late_prices", "none"}
+        "identical" where cells were compared and none differs; "late_prices" where no
+        transformation explains enough of them, and some were written before bars that count as
+        known by then; "none" where nothing does, or where nothing could be compared.
     mismatching : int
         Cells that differ.
     explained : int
-        How many of them the transformation explains; 0 for "identical" and "none".
+        How many of them the transformation, or late prices, explain; 0 for "identical" and "none".
     shift : int, optional
         Sessions: k where served[t] equals recomputed[t - k]. Positive means that the served value
         is that many sessions old, negative that it looks ahead.
@@ -40,6 +42,8 @@ class Explanation:
         For "scale": served over recomputed.
     version : int, optional
         For "version": the version of the feature that was served in fact.
+    ticker, session : str, date, optional
+        For "late_prices": the newest bar that was loaded after a value.
     """
 
     kind: Kind
@@ -48,6 +52,8 @@ class Explanation:
     shift: int | None = None
     factor: float | None = None
     version: int | None = None
+    ticker: str | None = None
+    session: date | None = None
 
     @property
     def share(self) -> float:
@@ -63,6 +69,12 @@ class Explanation:
                 f"no single transformation explains {self.mismatching} mismatching values"
                 if self.mismatching
                 else "no value could be compared"
+            )
+        if self.kind == "late_prices":
+            return (
+                f"{self.explained} of {self.mismatching} mismatching values were computed before "
+                f"prices loaded later with an earlier known_at (such as {self.ticker} "
+                f"{self.session})"
             )
         return f"{self._words()} ({self.explained} of {self.mismatching} mismatching values)"
 

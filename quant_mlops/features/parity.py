@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from quant_mlops.errors import FeatureStoreError
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.discrepancy import Explanation, Values, differs, explain
+from quant_mlops.features.late_prices import explain_by_late_prices
 from quant_mlops.features.served_range import ServedRange, collect_served
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.calendar import TradingCalendar
@@ -39,7 +40,7 @@ class FeatureParity:
     first_mismatch : date, optional
         First session with a mismatch.
     explanation : Explanation
-        By which transformation the served values differ.
+        By which transformation the served values differ, or whether prices came after them.
     """
 
     feature_name: str
@@ -130,7 +131,15 @@ def parity_check(
         entities=entities,
         other_definitions=other_definitions,
     )
-    return compare_served(found, found.sessions, tolerance=tolerance, max_shift=max_shift)
+    reports = compare_served(found, found.sessions, tolerance=tolerance, max_shift=max_shift)
+    start = int(np.searchsorted(found.window, found.sessions[0]))
+    for place, (report, definition) in enumerate(zip(reports, definitions, strict=True)):
+        if report.explanation.kind == "none" and report.mismatches:
+            should = found.recomputed[place][start : start + len(found.sessions)]
+            wrong = differs(found.served[place], should, tolerance=tolerance)
+            cause = explain_by_late_prices(store.database, calendar, definition, found, wrong)
+            reports[place] = replace(report, explanation=cause)
+    return reports
 
 
 def compare_served(

@@ -35,6 +35,8 @@ class ServedRange:
     entities : sequence of str, length N
     sessions, window : ndarray of datetime64[D], shape (S,) and (W,)
         The window has sessions before and after as well.
+    decisions : ndarray of int64, shape (S,)
+        When the sessions are decided about, microseconds UTC.
     served, recomputed : list of ndarray, shape (S, N) and (W, N)
         By definition; only those that were asked about are among the served ones.
     """
@@ -43,6 +45,7 @@ class ServedRange:
     entities: Sequence[str]
     sessions: Sessions
     window: Sessions
+    decisions: Instants
     served: list[Values]
     recomputed: list[Values]
 
@@ -78,14 +81,15 @@ def collect_served(
     recomputed = recomputed_values(
         database, calendar, everything, sessions=window, decisions=decisions, tickers=names
     )
+    decided = decisions[start : start + len(sessions)]
     served = _served_values(
         database,
         definitions,
         events=calendar.closes(sessions),
-        decisions=decisions[start : start + len(sessions)],
+        decisions=decided,
         entities=names,
     )
-    return ServedRange(everything, names, sessions, window, served, recomputed)
+    return ServedRange(everything, names, sessions, window, decided, served, recomputed)
 
 
 def _served_values(

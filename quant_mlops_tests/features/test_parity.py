@@ -431,11 +431,34 @@ def test_a_restatement_before_the_decision_that_was_ignored_is_a_mismatch(
     night = calendar.open_time(HALF_DAY) - timedelta(hours=3)
     restated = one_bar(calendar, "AAPL", EVE, 999.0, night)
     write_bars(served.database, restated, source="vendor")
+    cause = Explanation("late_prices", 1, explained=1, ticker="AAPL", session=EVE)
     for found in check(served, calendar, EVE).values():
         assert (found.compared, found.mismatches) == (20, 1)
         assert (found.largest_entity, found.first_mismatch) == ("AAPL", EVE)
-        assert found.explanation == Explanation("none", 1)
+        assert found.explanation == cause
+    assert str(cause) == (
+        "1 of 1 mismatching values were computed before prices loaded later with an earlier "
+        "known_at (such as AAPL 2022-11-23)"
+    )
     assert_right(check(served, calendar, EVE, tickers=["GE"])["rsi_14"], compared=1)
+
+
+def test_late_prices_are_told_from_noise_by_the_window_of_each_value(
+    served: FeatureStore, calendar: TradingCalendar, plant: Plant
+) -> None:
+    sixth_before = calendar.previous(EVE, 6)
+    known = calendar.close_time(EVE) - timedelta(hours=5)
+    # In the window of rsi_14; ret_5d does not reach that far back.
+    write_bars(
+        served.database, one_bar(calendar, "AAPL", sixth_before, 150.0, known), source="vendor"
+    )
+    plant(served, EVE, {"GE": 1e3, "MSFT": 2e3})
+    plant(served, EVE, {"GE": 1e3, "AAPL": 2e3}, name="ret_5d")
+    found = check(served, calendar, EVE)
+    assert found["rsi_14"].explanation == Explanation(
+        "late_prices", 3, explained=1, ticker="AAPL", session=sixth_before
+    )
+    assert found["ret_5d"].explanation == Explanation("none", 2)
 
 
 def test_a_single_ticker_is_enough(
