@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 
 import click
 
+from quant_mlops.alerts.delivery import DeliveryReport
 from quant_mlops.alerts.dispatch import dispatch_alerts
-from quant_mlops.alerts.retraining import open_request
+from quant_mlops.alerts.retraining import RetrainRequest, open_request
 from quant_mlops.cli.deliveries import describe_waits
 from quant_mlops.cli.output import emit, json_option, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.daily import report_session
 from quant_mlops.errors import MonitoringError, QuantMlopsError
 from quant_mlops.retraining import retrain_on_request
-from quant_mlops.session_run import run_session
+from quant_mlops.session_run import SessionRun, run_session
 from quant_mlops.strategy_context import StrategyContext
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
@@ -70,38 +72,47 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
         "retraining": retraining,
         "report": verdict,
     }
-    done = (
-        f"This run{_judged_again(ran.judged_again)}\n"
-        f"  stored {ran.prices.written.stored} bars, {ran.features_stored} feature events, "
-        f"{ran.features_revised} revisions; {ran.predictions.offered} predictions\n"
-        f"  alerts: {len(ran.response.alerts)} new; by all channels {told.delivered} delivered and "
-        f"{told.failed} failed"
-    )
-    # The report is about one session, and has its alerts.
-    done += "".join(
-        f"\n  new, of {alert.opened_session}: {alert.severity}: {alert.message}"
-        for alert in ran.response.alerts
-        if alert.opened_session != day
-    )
-    if told.waits:
-        done += f"\n  for a later run: {describe_waits(told)}"
-    if retraining is not None:
-        done += f"\n  retraining: {retraining['candidate']} {retraining['status']}"
-    elif waiting is not None and failure is None:
-        done += (
-            f"\n  retraining request {waiting.request_id} of {waiting.session} waits for the run "
-            f"of the newest session"
-        )
+    done = _summary(ran, told, outcome=retraining, waiting=None if failure else waiting)
     emit(document, as_json=as_json, show=lambda: click.echo(f"{verdict.render()}\n{done}"))
     if failure is not None:
         # What was judged and told stands; the request stays open for the next run.
         raise failure
 
 
-def _judged_again(later: tuple[date, date] | None) -> str:
-    if later is None:
-        return ""
-    return f"\n  judged the sessions from {later[0]} to {later[1]} again, which rest on this one"
+def _summary(
+    ran: SessionRun,
+    told: DeliveryReport,
+    *,
+    outcome: Mapping[str, str] | None,
+    waiting: RetrainRequest | None,
+) -> str:
+    """Return what the run did beside judging its session, a line each."""
+    lines = ["This run"]
+    if ran.judged_again is not None:
+        first, last = ran.judged_again
+        lines.append(f"judged the sessions from {first} to {last} again, which rest on this one")
+    lines += [
+        f"stored {ran.prices.written.stored} bars, {ran.features_stored} feature events, "
+        f"{ran.features_revised} revisions; {ran.predictions.offered} predictions",
+        f"alerts: {len(ran.response.alerts)} new; by all channels {told.delivered} delivered and "
+        f"{told.failed} failed",
+    ]
+    # The report is about one session, and has its alerts.
+    lines += [
+        f"new, of {alert.opened_session}: {alert.severity}: {alert.message}"
+        for alert in ran.response.alerts
+        if alert.opened_session != ran.metrics.date
+    ]
+    if told.waits:
+        lines.append(f"waiting: {describe_waits(told)}")
+    if outcome is not None:
+        lines.append(f"retraining: {outcome['candidate']} {outcome['status']}")
+    elif waiting is not None:
+        lines.append(
+            f"retraining request {waiting.request_id} of {waiting.session} waits for the run of "
+            f"the newest session"
+        )
+    return "\n  ".join(lines)
 
 
 def _retrain(
