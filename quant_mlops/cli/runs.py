@@ -104,7 +104,7 @@ def _summary(
         if alert.opened_session != ran.metrics.date
     ]
     if told.waits:
-        lines.append(f"waiting: {describe_waits(told)}")
+        lines.append(f"for a later run: {describe_waits(told)}")
     if outcome is not None:
         lines.append(f"retraining: {outcome['candidate']} {outcome['status']}")
     elif waiting is not None:
