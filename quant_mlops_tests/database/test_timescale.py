@@ -17,7 +17,7 @@ import pytest
 from quant_mlops.database import Database
 from quant_mlops.database.hypertables import has_timescaledb, hypertables
 from quant_mlops.database.migrations import migrate
-from quant_mlops.database.queries import sql_folder
+from quant_mlops.database.queries import query, sql_folder
 from quant_mlops.database.retention import drop_expired, find_expired
 from quant_mlops.database.table_sizes import TableSize, table_sizes
 from quant_mlops.database.timescale import (
@@ -234,6 +234,26 @@ def test_compressed_chunks_take_late_rows_and_are_compressed_again(compressed: D
         "SELECT count(*) FROM hypertable_chunks WHERE compressed IS NULL"
     )
     assert partial == 0
+
+
+def test_drift_in_a_compressed_chunk_is_restated_where_it_differs(compressed: Database) -> None:
+    staged = """
+    INSERT INTO staged_feature_drift
+    SELECT strategy_id, feature_name, event_time, session, model_id::text, feature_version,
+           CASE WHEN session = '2018-03-01' THEN '{2,2}' ELSE day_counts::text END,
+           window_sessions, n_reference, n_current, 0, 0.5, 0.1
+    FROM feature_drift WHERE session BETWEEN '2018-02-28' AND '2018-03-02'
+    """
+    compressed.execute("UPDATE feature_drift SET psi = 0.5 WHERE session > '2018-02-01'")
+    compress(compressed)
+    with compressed.transaction() as connection:
+        connection.execute(query("create_staged_feature_drift"))
+        connection.execute(staged)
+        assert connection.execute(query("insert_staged_feature_drift")).rowcount == 1
+    counts = "SELECT day_counts FROM feature_drift WHERE session BETWEEN %s AND %s ORDER BY session"
+    found = compressed.fetch_all(counts, ["2018-02-28", "2018-03-02"])
+    assert found == [([1, 2],), ([2, 2],), ([1, 2],)]
+    assert compressed.fetch_one("SELECT count(*) FROM feature_drift") == (363,)
 
 
 def test_a_chunk_that_was_decompressed_is_sealed_and_packed_again(compressed: Database) -> None:
