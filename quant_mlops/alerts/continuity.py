@@ -11,7 +11,7 @@ from operator import attrgetter
 import psycopg
 from psycopg.rows import TupleRow
 
-from quant_mlops.alerts.outbox import UNACKNOWLEDGED, NewAlert
+from quant_mlops.alerts.outbox import UNACKNOWLEDGED, Alert, NewAlert
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 
@@ -104,13 +104,14 @@ def continue_stored(
 def close_superseded(
     connection: psycopg.Connection[TupleRow],
     alerts: Sequence[NewAlert],
+    stored: Sequence[StoredEpisode],
     *,
-    strategy_id: str,
+    new: Sequence[Alert],
     rules: Collection[str],
     begins: Mapping[str, date],
     last: date,
-) -> int:
-    """End the open alerts that no episode goes on with, and return how many there were.
+) -> None:
+    """End the open alerts that no episode goes on with.
 
     Two alerts may turn out to be of one episode once the sessions between them are judged, and a
     session that is judged again may not meet a rule any more. An alert that was last seen after
@@ -121,11 +122,15 @@ def close_superseded(
     ----------
     alerts : sequence of NewAlert
         All episodes up to `last`, as `continue_stored` returns them, stored by now.
+    stored : sequence of StoredEpisode
+        The alerts of the strategy before they were.
+    new : sequence of Alert
+        Those that were added to them.
     rules : collection of str
         Rules that were judged; the alerts of others are left alone.
     """
-    stored = stored_episodes(connection, strategy_id)
     numbers = {each.dedupe_key: each.alert_id for each in stored}
+    numbers |= {alert.dedupe_key: alert.alert_id for alert in new}
     living = {alert.dedupe_key for alert in alerts}
     orphans = [
         each
@@ -153,7 +158,6 @@ def close_superseded(
                 "unacknowledged": UNACKNOWLEDGED,
             },
         )
-    return len(orphans)
 
 
 def _overlap(alert: NewAlert, stored: StoredEpisode) -> bool:

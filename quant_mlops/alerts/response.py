@@ -114,7 +114,7 @@ def respond(
         offered = continue_stored(offered, known, begins=begins)
         stored = record_alerts(connection, offered, judged_until=last)
         close_superseded(
-            connection, offered, strategy_id=strategy_id, begins=begins, last=last,
+            connection, offered, known, new=stored, begins=begins, last=last,
             rules={NO_DATA.name, *(each.rule.name for each in planned)},
         )  # fmt: skip
         for alert in stored:

@@ -104,7 +104,8 @@ def error_rate(rule: Rule, simulated: Simulated) -> ErrorRate:
     if np.isnan(values).all():
         return ErrorRate(rule, *[math.nan] * 5)
     alarms = alarms_of(rule, values, cleared)
-    a_year = _a_year(alarms)
+    opened = alarms.opened[WARM_UP:]
+    a_year = opened.sum(axis=0) * SESSIONS_PER_YEAR / len(opened)
     delays = _delays(rule, *watch(rule, simulated.broken))
     return ErrorRate(
         rule,
@@ -115,11 +116,6 @@ def error_rate(rule: Rule, simulated: Simulated) -> ErrorRate:
         float(np.isfinite(delays).mean()),
         float(alarms.is_open[WARM_UP:].mean()),
     )
-
-
-def yearly_openings(rule: Rule, values: Floats, cleared: Flags | None = None) -> Floats:
-    """Return the episodes a year that open in each path after the warm-up, shape (P,)."""
-    return _a_year(alarms_of(rule, values, cleared))
 
 
 def alarms_of(rule: Rule, values: Floats, cleared: Flags | None = None) -> Alarms:
@@ -170,11 +166,6 @@ def count_alarms(rule: Rule, met: Flags, failed: Flags) -> Alarms:
         is_open |= new
         alarms.is_open[at] = is_open
     return alarms
-
-
-def _a_year(alarms: Alarms) -> Floats:
-    counted = alarms.opened[WARM_UP:]
-    return np.asarray(counted.sum(axis=0) * SESSIONS_PER_YEAR / len(counted), dtype=np.float64)
 
 
 def _delays(rule: Rule, values: Floats, cleared: Flags) -> Floats:

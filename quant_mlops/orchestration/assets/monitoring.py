@@ -50,13 +50,12 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def feature_drift(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        done = measure_feature_drift(work, *partition_range(context, strategy))
+        first, last = partition_range(context, strategy)
+        done = measure_feature_drift(work, first, last)
         # Matplotlib takes half a second to import, and what loads the definitions draws nothing.
         from quant_mlops.session_figures import feature_psi
 
-        plot = inline_plot(
-            feature_psi(work, partition_range(context, strategy)[1]), "PSI by feature"
-        )
+        plot = inline_plot(feature_psi(work, last), "PSI by feature")
         shown_on_newest(context, {"PSI by feature": plot})
         return dg.MaterializeResult(metadata={"rows": done.offered, "stored": done.stored})
 
@@ -80,7 +79,8 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
     )
     def drift_metrics(context: dg.AssetExecutionContext, server: Server) -> Materialized:
         work = server.strategy(strategy, context.run.run_id)
-        metrics, done = judge_sessions(work, *partition_range(context, strategy))
+        first, last = partition_range(context, strategy)
+        metrics, done = judge_sessions(work, first, last)
         rows = [
             (m.date, m.ic, m.ic_5d_avg, m.psi, m.sharpe_5d, m.sharpe_20d)
             for m in metrics[: -ROWS_SHOWN - 1 : -1]
@@ -88,9 +88,7 @@ def monitoring_assets(strategy: Strategy) -> list[dg.AssetsDefinition]:
         header = ("session", "IC", "IC 5d", "PSI", "Sharpe 5d", "Sharpe 20d")
         from quant_mlops.session_figures import ic_trend
 
-        plot = inline_plot(
-            ic_trend(work, partition_range(context, strategy)[1]), "information coefficient"
-        )
+        plot = inline_plot(ic_trend(work, last), "information coefficient")
         shown_on_newest(
             context, {"information coefficient": plot, "newest sessions": shown_table(header, rows)}
         )
