@@ -21,7 +21,7 @@ START_TIMEOUT = 600
 ORPHAN_TIMEOUT = 60
 LOG_LINES_SHOWN = 5
 PORT = 5432  # no port of the network: it only names the socket
-MEMORY_IN_USE = "shared memory block"
+MEMORY_IN_USE = b"shared memory block"
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,19 @@ class Cluster:
         """Start the server, waiting for what a killed one may have left behind to end."""
         deadline = time.monotonic() + ORPHAN_TIMEOUT
         socket = shlex.quote(str(self.placement.socket))
-        while self._run(
-            "pg_ctl", "-D", self._data, "-l", str(self.placement.log), "-w",
-            "-t", str(START_TIMEOUT), "-o", f"-k {socket} -p {PORT}", "start",
-        ) != 0:  # fmt: skip
-            reason = self._explain("pg_ctl failed", "pg_ctl")
-            if MEMORY_IN_USE not in reason or time.monotonic() > deadline:
-                raise ServerUnavailableError(reason)
+        log = self.placement.log
+        while True:
+            length = log.stat().st_size if log.exists() else 0
+            started = self._run(
+                "pg_ctl", "-D", self._data, "-l", str(log), "-w",
+                "-t", str(START_TIMEOUT), "-o", f"-k {socket} -p {PORT}", "start",
+            ) == 0  # fmt: skip
+            if started:
+                return
+            # Not in the last lines, after which those that the killed one left write their own.
+            in_use = log.exists() and MEMORY_IN_USE in _read_from(log, length)
+            if not in_use or time.monotonic() > deadline:
+                raise ServerUnavailableError(self._explain("pg_ctl failed", "pg_ctl"))
             time.sleep(0.2)
 
     def _forget_dead_server(self) -> None:
@@ -189,3 +195,9 @@ class Cluster:
             f"its last words are {' | '.join(lines) or 'none'}; free the disk or the folder it "
             f"names, or set QUANT_MLOPS_DATABASE_URL to a server of your own"
         )
+
+
+def _read_from(path: Path, position: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(position)
+        return file.read()

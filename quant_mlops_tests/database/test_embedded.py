@@ -4,13 +4,16 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from quant_mlops.database import placement
+from quant_mlops.database.cluster import Cluster
 from quant_mlops.database.embedded import EmbeddedServer
 from quant_mlops.database.placement import SHARED_FOLDER, place_server
 from quant_mlops.errors import ServerUnavailableError
@@ -137,6 +140,42 @@ def test_a_killed_postmaster_is_started_again_with_what_was_committed(used_home:
     server.start()
     with psycopg.connect(server.url()) as connection:
         assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+    assert server.stop()
+
+
+# Of the first attempt, what a postmaster says that finds processes of a killed one, and what they
+# say once it has ended; of any other, what the real program does.
+FIRST_ATTEMPT_FAILS = """#!/bin/sh
+case "$* " in
+*" start "*)
+    if mkdir {folder}/attempted 2>/dev/null; then
+        echo 'FATAL:  pre-existing shared memory block (key 7, ID 7) is still in use' >>{log}
+        for _ in 1 2 3 4 5 6; do
+            echo 'FATAL:  terminating connection due to unexpected postmaster exit' >>{log}
+        done
+        exit 1
+    fi ;;
+esac
+exec {program} "$@"
+"""
+
+
+def test_it_waits_for_what_a_killed_postmaster_left_however_much_that_logs(used_home: Path) -> None:
+    server = EmbeddedServer(used_home / "postgres")
+    place = server.placement
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        program = folder / "pg_ctl"
+        program.write_text(
+            FIRST_ATTEMPT_FAILS.format(
+                folder=folder, log=place.log, program=place.binaries / "pg_ctl"
+            )
+        )
+        program.chmod(0o755)
+        Cluster(replace(place, binaries=folder), server.url("postgres")).start()
+        assert (folder / "attempted").is_dir()
+    assert answers(server) == 42
     assert server.stop()
 
 
