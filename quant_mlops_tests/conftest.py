@@ -11,6 +11,7 @@ QUANT_MLOPS_TEST_DATA
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -54,6 +55,10 @@ from quant_mlops.market.panel import FIELDS, Panel
 from quant_mlops.settings import Settings
 from quant_mlops.strategy import read_strategy
 from quant_mlops.strategy_context import StrategyContext
+
+# A worker imports all there is and collects thousands of tests, none of it garbage, and would look
+# through it again for each 700 objects more.
+gc.set_threshold(20_000)
 
 # How fast inputs are made tells of the machine and its other work, and fails a test now and then.
 CALM = [hypothesis.HealthCheck.too_slow]
@@ -101,6 +106,11 @@ def pytest_report_header() -> str:
     postgres = place_server(Path(tempfile.gettempdir()) / "postgres").binaries / "postgres"
     version = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True)
     return f"database: embedded, {version.stdout.strip()}"
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
