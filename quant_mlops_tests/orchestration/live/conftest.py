@@ -41,7 +41,7 @@ from quant_mlops.orchestration.session_tags import session_tags
 from quant_mlops.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.4
 PATIENCE = "poll_interval_seconds: 30"
 MARK = "QM_TEST_MARK"
 SESSIONS = 420
@@ -317,20 +317,21 @@ class System:
         ticks = data["instigationStateOrError"].get("ticks", [])
         return [tick for tick in ticks if tick["status"] != "STARTED"]
 
-    def turn_off(self, schedule: str) -> None:
-        """Turn a schedule off, as the switch in the UI does."""
+    def turn_off(self, *schedules: str) -> None:
+        """Turn schedules off, as the switch in the UI does."""
         data = self.ask(
             "{ repositoriesOrError { ... on RepositoryConnection { nodes { "
             "schedules { name scheduleState { id } } } } } }"
         )
         (repository,) = data["repositoriesOrError"]["nodes"]
         ids = {s["name"]: s["scheduleState"]["id"] for s in repository["schedules"]}
-        answer = self.ask(
-            "mutation ($id: String!) { stopRunningSchedule(id: $id) { "
-            "... on ScheduleStateResult { scheduleState { status } } } }",
-            id=ids[schedule],
-        )
-        assert answer["stopRunningSchedule"]["scheduleState"]["status"] == "STOPPED"
+        for schedule in schedules:
+            answer = self.ask(
+                "mutation ($id: String!) { stopRunningSchedule(id: $id) { "
+                "... on ScheduleStateResult { scheduleState { status } } } }",
+                id=ids[schedule],
+            )
+            assert answer["stopRunningSchedule"]["scheduleState"]["status"] == "STOPPED"
 
     def runs(self, job: str | None = None) -> list[dict[str, Any]]:
         """Return the runs, newest first, each with its status and tags."""
@@ -344,17 +345,36 @@ class System:
             run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
         return list(found)
 
-    def finished(self, run_id: str) -> str:
-        """Return the status of a run that has ended, and nothing while it goes on."""
-        (run,) = [run for run in self.runs() if run["runId"] == run_id]
-        ended = run["status"] in ("SUCCESS", "FAILURE", "CANCELED")
-        return str(run["status"]) if ended else ""
+    def status(self, run_id: str) -> str:
+        data = self.ask(
+            "query ($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }", run=run_id
+        )
+        return str(data["runOrError"]["status"])
+
+    def ended(self, run_id: str) -> str:
+        """Wait for a run to end, and return how."""
+
+        def last_status() -> str:
+            status = self.status(run_id)
+            return status if status in ("SUCCESS", "FAILURE", "CANCELED") else ""
+
+        return str(self.wait_for(last_status, f"end of run {run_id}"))
 
     def run(self, job: str, **arguments: Any) -> None:
         """Launch a job and wait for it to end well."""
-        run_id = self.launch(job, **arguments)
-        status = self.wait_for(lambda: self.finished(run_id), f"run of {job}")
+        status = self.ended(self.launch(job, **arguments))
         assert status == "SUCCESS", (job, self.log("daemon"), self.log("webserver"))
+
+    def limit_pools(self, limit: int, *pools: str) -> None:
+        """Change how many runs the pools let begin, as the form in the UI does."""
+        for pool in pools:
+            data = self.ask(
+                "mutation ($pool: String!, $limit: Int!) { "
+                "setConcurrencyLimit(concurrencyKey: $pool, limit: $limit) }",
+                pool=pool,
+                limit=limit,
+            )
+            assert data["setConcurrencyLimit"]
 
 
 @contextmanager
