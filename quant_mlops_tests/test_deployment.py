@@ -280,7 +280,7 @@ def test_the_instances_on_the_page_are_valid_for_dagster(text: str, tmp_path: Pa
     shipped = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text("utf-8"))
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(shipped | yaml.safe_load(text)), "utf-8")
     config, _ = dagster_instance_config(str(tmp_path))
-    assert config["storage"]["postgres"]["postgres_url"] == {"env": "DAGSTER_PG_URL"}
+    assert config["storage"]["custom"]["config"]["postgres_url"] == {"env": "DAGSTER_PG_URL"}
     assert config["concurrency"]["pools"] == {"default_limit": 1, "granularity": "run"}
     launcher = config.get("run_launcher", {})
     assert set(launcher) <= {"module", "class", "config"}

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
@@ -138,8 +139,8 @@ def test_statements_share_pooled_connections(desk: Any) -> None:
 
 
 def test_the_instance_keeps_runs_in_postgresql(desk: Any) -> None:
-    for storage in (desk.instance.run_storage, desk.instance.event_log_storage):
-        assert type(storage).__name__.startswith("Postgres")
+    assert isinstance(desk.instance.run_storage, PostgresRunStorage)
+    assert isinstance(desk.instance.event_log_storage, PostgresEventLogStorage)
     assert desk.instance.telemetry_enabled is False
     assert desk.instance.nux_enabled is False
 
