@@ -93,13 +93,15 @@ class Development:
         return found
 
 
+@pytest.fixture(scope="module")
+def home(reachable: Any) -> Iterator[Path]:
+    """Give the home of all tests here: each has to leave it as it may be used again."""
+    with reachable() as folder:
+        yield folder
+
+
 @pytest.fixture
-def development(reachable: Any) -> Iterator[Development]:
-    with reachable() as home:
-        yield from serve(home)
-
-
-def serve(home: Path) -> Iterator[Development]:
+def development(home: Path) -> Iterator[Development]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
