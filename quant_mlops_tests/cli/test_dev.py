@@ -24,7 +24,7 @@ from quant_mlops.errors import SettingsError
 from quant_mlops.orchestration.home_lock import hold_home
 
 pytestmark = [
-    pytest.mark.slow(seconds=55),
+    pytest.mark.slow(seconds=45),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc"),
 ]
 

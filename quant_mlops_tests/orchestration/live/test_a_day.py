@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow(seconds=105)
 
 SCHEDULE = "live_daily_schedule"
 STEPS = ("history", "training", "monitoring")
-GLANCE_SECONDS = 0.01
+GLANCE_SECONDS = 0.02
 ReadTables = Callable[[Database], dict[str, list[str]]]
 
 
