@@ -84,7 +84,7 @@ def alerts_figure(
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.spines["left"].set_visible(False)
-    legend_below(axes, _legend(alerts, retrains), columns=10)
+    legend_below(axes, _legend(alerts, retrains), columns=6)
     return figure
 
 

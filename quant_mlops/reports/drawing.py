@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import LayoutEngine, TightLayoutEngine
+from matplotlib.transforms import ScaledTranslation
 
 from quant_mlops.reports.records import Days, Floats
 
@@ -36,6 +38,14 @@ WINE = "#882255"
 SEVERITY = {"info": SKY, "warning": AMBER, "severe": VERMILLION, "critical": WINE}
 
 WIDTH = 11.0
+# Inches around the axes until their texts are measured: near what most figures need, so that the
+# ticks that fit between are seldom others afterwards.
+LEFT, RIGHT, BOTTOM, TOP = 0.7, 0.2, 0.8, 0.35
+PANEL_GAP = 0.1
+# Inches again: how far under the axes a legend begins, and how wide it and what is in it may be.
+LEGEND_DROP = 0.5
+LEGEND_WIDTH, LEGEND_MARK, LEGEND_CHARACTER = 10.0, 0.5, 0.067
+POINTS_PER_INCH = 72
 NOTHING = "nothing to show yet"
 LONGEST_LABEL = 40
 # Longer than any long weekend: what is missing in between was not a holiday.
@@ -66,6 +76,8 @@ STYLE: dict[RcKeyType, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "lines.solid_capstyle": "round",
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     "savefig.bbox": None,
     "svg.fonttype": "none",
     "svg.hashsalt": "quant_mlops",
@@ -81,12 +93,21 @@ def house_style() -> Iterator[None]:
 
 def new_figure(height: float, *, title: str) -> tuple[Figure, Axes]:
     """Return a figure of the report's width with one titled set of axes."""
-    figure = Figure(figsize=(WIDTH, height), dpi=100, layout="constrained", facecolor=PAPER)
+    figure = Figure(figsize=(WIDTH, height), dpi=100, facecolor=PAPER)
     FigureCanvasAgg(figure)
+    # In font sizes. A constrained layout measures each text four times, a tight one within a
+    # rectangle twice.
+    engine = TightLayoutEngine(pad=0.4, h_pad=0.6, rect=None)  # type: ignore[arg-type]
+    figure.set_layout_engine(engine)
     axes = figure.add_subplot()
-    axes.set_title(title)
+    set_title(axes, title)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     return figure, axes
+
+
+def set_title(axes: Axes, title: str) -> None:
+    """Give axes a title, at a height that is not searched for anew on every drawing."""
+    axes.set_title(title, y=1.0)
 
 
 @house_style()
@@ -109,17 +130,50 @@ def svg(figure: Figure) -> str:
     It carries no date and no version, so the same figure gives the same text.
     """
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    return _saved(figure, format="svg", metadata=metadata).decode()
+    return _saved(figure, format="svg", dpi=POINTS_PER_INCH, metadata=metadata).decode()
 
 
 @house_style()
-def _saved(figure: Figure, **options: Any) -> bytes:
+def _saved(figure: Figure, *, dpi: float, **options: Any) -> bytes:
     buffer = io.BytesIO()
+    engine, usual_dpi = figure.get_layout_engine(), figure.dpi
+    # What is measured for the layout is kept for the drawing, if both are as fine.
+    figure.dpi = dpi
     with warnings.catch_warnings():
         # A name in another script is measured with a substitute glyph; browsers have the real one.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, **options)
+        try:
+            if engine is not None:
+                _lay_out(figure, engine)
+            # With a layout still to do, `savefig` would go through the whole drawing twice.
+            figure.set_layout_engine(None)
+            figure.savefig(buffer, dpi=dpi, **options)
+        finally:
+            figure.set_layout_engine(engine)
+            figure.dpi = usual_dpi
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure, engine: LayoutEngine) -> None:
+    """Make room for the texts, and again where axes of another size have other ticks.
+
+    It begins from the same margins each time, as the result depends on them by a hair.
+    """
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left=LEFT / width, right=1 - RIGHT / width, bottom=BOTTOM / height, top=1 - TOP / height,
+        hspace=PANEL_GAP,
+    )  # fmt: skip
+    ticks = _ticks(figure)
+    for _ in range(3):
+        engine.execute(figure)
+        before, ticks = ticks, _ticks(figure)
+        if ticks == before:
+            break
+
+
+def _ticks(figure: Figure) -> list[list[float]]:
+    return [axes.get_yticks().tolist() for axes in figure.axes]
 
 
 def plain(text: str, *, longest: int = LONGEST_LABEL) -> str:
@@ -188,9 +242,20 @@ def signed_percent(fraction: float) -> str:
 
 
 def legend_below(axes: Axes, handles: Sequence[Any], *, columns: int) -> None:
-    """Put a legend under the axes, where it hides nothing."""
-    if handles:
-        axes.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.16), ncols=columns,
-            borderaxespad=0.0, handlelength=1.8, columnspacing=1.6,
-        )  # fmt: skip
+    """Put a legend under the axes, where it hides nothing, in at most so many columns."""
+    if not handles:
+        return
+    below = ScaledTranslation(0.0, -LEGEND_DROP, axes.figure.dpi_scale_trans)
+    axes.legend(
+        handles=handles, loc="upper left", ncols=_fitting_columns(handles, columns),
+        bbox_to_anchor=(0.0, 0.0), bbox_transform=axes.transAxes + below,
+        borderaxespad=0.0, handlelength=1.8, columnspacing=1.6,
+    )  # fmt: skip
+
+
+def _fitting_columns(handles: Sequence[Any], most: int) -> int:
+    widths = [LEGEND_MARK + LEGEND_CHARACTER * len(handle.get_label()) for handle in handles]
+    for columns in range(min(most, len(widths)), 1, -1):
+        if sum(max(column) for column in np.array_split(widths, columns)) <= LEGEND_WIDTH:
+            return columns
+    return 1

@@ -33,6 +33,7 @@ from quant_mlops.reports.drawing import (
     plain,
     png,
     session_axis,
+    set_title,
     svg,
 )
 from quant_mlops.reports.records import Days, Floats, Onset
@@ -91,7 +92,7 @@ def information_coefficient_figure(
     figure, upper = new_figure(4.6, title=title)
     figure.delaxes(upper)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    upper.set_title(title)
+    set_title(upper, title)
     days, (middle, low, high) = broken(sessions, mean, mean - 2 * error, mean + 2 * error)
     upper.fill_between(days, low, high, color=BLUE, alpha=0.18, linewidth=0)
     alone = np.isfinite(isolated(middle))

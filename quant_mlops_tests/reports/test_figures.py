@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from quant_mlops.reports.drawing import broken, day_number, draw_line, isolated, plain
+from quant_mlops.reports.alert_figure import RETRAIN_MARKS
+from quant_mlops.reports.drawing import (
+    SEVERITY,
+    broken,
+    day_number,
+    draw_line,
+    isolated,
+    plain,
+)
 from quant_mlops.reports.figures import (
     alerts_figure,
     cumulative_return_figure,
@@ -31,6 +39,7 @@ from quant_mlops.reports.learner_figure import learner_figure
 from quant_mlops.reports.records import AlertEpisode, Deployment, Onset, Retrain
 
 NAN = float("nan")
+SMALL = 72
 
 
 def weekdays(count: int, first: str = "2024-01-02") -> np.ndarray:
@@ -83,7 +92,7 @@ def test_without_a_value_every_figure_says_there_is_nothing_yet(values: np.ndarr
 def test_one_session_is_drawn() -> None:
     for figure in every_figure(np.array([0.03])):
         assert "nothing to show yet" not in text_of(figure)
-        assert png(figure).startswith(b"\x89PNG")
+        assert png(figure, dots_per_inch=SMALL).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("make", FIGURES, ids=["ic", "psi", "return", "predictions"])
@@ -103,8 +112,9 @@ def test_any_series_with_gaps_becomes_a_wellformed_figure(
 def test_the_same_arrays_give_the_same_bytes_without_a_date() -> None:
     values = np.sin(np.arange(90.0)) / 20
     for once, again in zip(every_figure(values), every_figure(values), strict=True):
-        text, picture = svg(once), png(once)
-        assert (svg(again), png(again)) == (text, picture)
+        text, picture = svg(once), png(once, dots_per_inch=SMALL)
+        # The other way round, as what was drawn before must not count either.
+        assert (png(again, dots_per_inch=SMALL), svg(again)) == (picture, text)
         assert "metadata" not in text
         assert b"tEXt" not in picture
 
@@ -268,8 +278,27 @@ def test_an_open_alert_runs_to_the_last_session_and_an_old_one_is_cut_off_at_the
 
 
 @pytest.mark.parametrize(
-    "status", ["open", "coalesced", "promoted", "rejected", "prepared", "failed"]
+    "rule", ["psi_mild", "a_rule_with_a_name_too_long_for_a_label_of_a_figure"]
 )
+def test_a_long_legend_is_folded_until_the_figure_holds_it(rule: str) -> None:
+    first, last = date(2024, 1, 2), date(2024, 6, 28)
+    alerts = [episode(rule, severity, first, None) for severity in SEVERITY]
+    figure = alerts_figure(
+        alerts, [retrain(status, first) for status in RETRAIN_MARKS], first=first, last=last
+    )
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == len(SEVERITY) + 1 + len(RETRAIN_MARKS)
+    box = legend.get_window_extent()
+    assert box.x1 < figure.bbox.x1
+    assert box.y0 > figure.bbox.y0
+    assert box.y1 < axes.xaxis.label.get_window_extent().y0
+    assert axes.bbox.width > figure.bbox.width / 2
+
+
+@pytest.mark.parametrize("status", list(RETRAIN_MARKS))
 def test_every_outcome_of_a_retrain_has_a_mark(status: str) -> None:
     day = date(2024, 1, 2)
     figure = alerts_figure([], [retrain(status, day)], first=day, last=day)
@@ -315,7 +344,7 @@ def test_learners_stand_in_rows_with_a_mark_and_its_error_for_each_split() -> No
     assert np.allclose(bars.get_segments()[0][:, 0], [-0.03, 0.05])
     labels = [label.get_text().strip() for label in axes.get_yticklabels()]
     assert labels == ["small_ridge v1", "_x v2"]
-    small = png(figure, dots_per_inch=72)
+    small = png(figure, dots_per_inch=SMALL)
     assert small.startswith(b"\x89PNG")
     assert len(small) < len(png(figure)) / 2
 
