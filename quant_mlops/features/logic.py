@@ -6,16 +6,31 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 OWN_PACKAGE = __name__.partition(".")[0]
 SCALARS = (bool, int, float, complex, str, bytes, timedelta, Enum, np.generic, type(None))
 NOT_LOGIC = {"annotation", "returns", "type_comment", "type_params", "ctx", "kind"}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is written of a function: its syntax, and the names in it with owner and attribute."""
+
+    code: CodeType
+    syntax: Any
+    names: Mapping[str, tuple[str, str]]
+
+
+# What the names stand for may change under the same code, so values are never kept.
+_sources: WeakKeyDictionary[FunctionType, _Source] = WeakKeyDictionary()
 
 
 def reachable_logic(function: Callable[..., Any]) -> list[Any]:
@@ -33,12 +48,9 @@ def reachable_logic(function: Callable[..., Any]) -> list[Any]:
         if current in seen:
             continue
         seen.add(current)
-        tree = ast.parse(textwrap.dedent(inspect.getsource(current)))
-        definition = tree.body[0]
-        if isinstance(definition, ast.FunctionDef):
-            definition.decorator_list = []
-        logic.append(_syntax(definition))
-        for name, value in sorted(_named_values(current, definition), key=lambda pair: pair[0]):
+        source = _source(current)
+        logic.append(source.syntax)
+        for name, value in _named_values(current, source.names):
             reached = _function_behind(value)
             if reached is None:
                 constant = _constant(value)
@@ -64,20 +76,41 @@ def _function_behind(value: Any) -> FunctionType | None:
     return value if isinstance(value, FunctionType) else None
 
 
-def _named_values(function: FunctionType, tree: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Yield what the names in a function stand for, outside of it."""
+def _source(function: FunctionType) -> _Source:
+    """Return a function's syntax, read once for as long as its code is the same object."""
+    known = _sources.get(function)
+    if known is None or known.code is not function.__code__:
+        known = _sources[function] = _read_source(function)
+    return known
+
+
+def _read_source(function: FunctionType) -> _Source:
+    definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    if isinstance(definition, ast.FunctionDef):
+        definition.decorator_list = []
+    names = {}
+    for node in _logic_nodes(definition):
+        if isinstance(node, ast.Name):
+            names[node.id] = (node.id, "")
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names[f"{node.value.id}.{node.attr}"] = (node.value.id, node.attr)
+    return _Source(function.__code__, _syntax(definition), dict(sorted(names.items())))
+
+
+def _named_values(
+    function: FunctionType, names: Mapping[str, tuple[str, str]]
+) -> Iterator[tuple[str, Any]]:
+    """Yield what the names in a function stand for, outside of it, in their order."""
     outside: dict[str, Any] = dict(function.__globals__)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         outside[name] = cell.cell_contents
-    found: dict[str, Any] = {}
-    for node in _logic_nodes(tree):
-        if isinstance(node, ast.Name) and node.id in outside:
-            found[node.id] = outside[node.id]
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            owner = outside.get(node.value.id)
-            if isinstance(owner, ModuleType):
-                found[f"{node.value.id}.{node.attr}"] = getattr(owner, node.attr, None)
-    yield from found.items()
+    for name, (owner, attribute) in names.items():
+        if owner in outside:
+            value = outside[owner]
+            if not attribute:
+                yield name, value
+            elif isinstance(value, ModuleType):
+                yield name, getattr(value, attribute, None)
 
 
 def _logic_nodes(node: ast.AST) -> Iterator[ast.AST]:

@@ -137,6 +137,19 @@ def test_a_window_held_by_a_closure_is_part_of_the_logic() -> None:
     assert make(5).logic_hash != make(6).logic_hash
 
 
+def test_a_constant_or_code_replaced_under_a_definition_changes_its_hash(load) -> None:
+    module, other = load(), load("x / span", "x * span")
+    first = module.mine.logic_hash
+    assert module.mine.logic_hash == first
+    module.tools.OFFSET = 2.5
+    moved = module.mine.logic_hash
+    assert moved == load("OFFSET = 1.5", "OFFSET = 2.5").mine.logic_hash != first
+    module.tools.OFFSET = 1.5
+    assert module.mine.logic_hash == first
+    module.helper.__code__ = other.helper.__code__
+    assert module.mine.logic_hash == other.mine.logic_hash != first
+
+
 def test_hashes_are_the_same_in_another_process() -> None:
     code = (
         "from quant_mlops.features import builtin\n"
