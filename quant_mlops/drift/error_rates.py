@@ -141,31 +141,41 @@ def count_alarms(rule: Rule, met: Flags, failed: Flags) -> Alarms:
     met, failed : ndarray of bool, shape (S, P)
         Neither on sessions without a value.
     """
-    paths = met.shape[1]
-    run, failing = np.zeros(paths, dtype=np.int32), np.zeros(paths, dtype=np.int32)
-    cool_until = np.full(paths, -1, dtype=np.int64)
-    is_open = np.zeros(paths, dtype=np.bool_)
+    # An episode closes on a session that fails, so that what was counted while it was open is
+    # forgotten by then; in the same way it opens with no failure counted. So neither count asks
+    # whether an episode is open.
+    told = _held(met, failed, rule.sessions)
+    lasting = ~_held(failed, met, rule.clear_after)
     alarms = Alarms(np.zeros(met.shape, dtype=np.bool_), np.zeros(met.shape, dtype=np.bool_))
-    not_failed, not_met = ~failed, ~met
+    is_open = np.zeros(met.shape[1], dtype=np.bool_)
+    cool_until = np.full(met.shape[1], -1, dtype=np.int64)
     for at in range(len(met)):
-        run += met[at]
-        # An episode closes on a session that fails, so that what was counted while it was open
-        # is forgotten by then; in the same way it opens with no failure counted.
-        run *= not_failed[at]
-        failing += failed[at]
-        failing *= not_met[at]
-        new = alarms.opened[at]
-        np.greater_equal(run, rule.sessions, out=new)
-        new &= met[at]
-        new &= ~is_open
+        new = np.greater(told[at], is_open, out=alarms.opened[at])
         if rule.cooldown_sessions:
             new &= cool_until < at
-            closed = is_open & (failing >= rule.clear_after)
-            cool_until[closed] = at + rule.cooldown_sessions
-        is_open &= failing < rule.clear_after
+            cool_until[is_open > lasting[at]] = at + rule.cooldown_sessions
+        is_open = np.logical_and(is_open, lasting[at], out=alarms.is_open[at])
         is_open |= new
-        alarms.is_open[at] = is_open
     return alarms
+
+
+def _held(met: Flags, failed: Flags, count: int) -> Flags:
+    """Tell where a condition is met for at least the `count`-th time since it last failed."""
+    missing = ~(met | failed)
+    if (missing[1:] > missing[:-1]).any():
+        run = np.zeros(met.shape[1], dtype=np.int32)
+        held = np.zeros_like(met)
+        for at in range(len(met)):
+            run += met[at]
+            run *= ~failed[at]
+            np.greater_equal(run, count, out=held[at])
+        return held & met
+    # Without a gap between its values a path needs no count: so many sessions in a row.
+    held = met.copy()
+    held[: count - 1] = False
+    for back in range(1, count):
+        held[back:] &= met[:-back]
+    return held
 
 
 def _delays(rule: Rule, values: Floats, cleared: Flags) -> Floats:
