@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import psycopg
 from psycopg.rows import TupleRow, dict_row
 
@@ -16,8 +17,7 @@ from quant_mlops.errors import MarketDataError
 from quant_mlops.features.catalog import resolve_versions
 from quant_mlops.features.instants import as_utc
 from quant_mlops.features.leakage import ASSUMED_AFTER
-from quant_mlops.instants import from_microseconds
-from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.market.calendar import Instants, TradingCalendar
 
 NO_REVISIONS = {
     "repeats": 0,
@@ -158,7 +158,7 @@ def arrival_statistics(
             "entities": None if entities is None else list(entities),
             "since": None if since is None else as_utc(since, zone=calendar.timezone),
             "as_of": known_by,
-            "closes": [from_microseconds(close) for close in closes],
+            "closes": _array_literal(closes),
             "tolerance": assumed_after,
         }
         arrivals = _rows_by_series(connection, "select_feature_arrivals", scope)
@@ -181,6 +181,12 @@ def _known_by(
     assert row is not None
     now: datetime = row[0]
     return now if as_of is None else min(now, as_utc(as_of, zone=calendar.timezone))
+
+
+def _array_literal(instants: Instants) -> str:
+    """Return instants as the text of an array; psycopg would turn thousands one by one."""
+    texts = np.datetime_as_string(instants.astype("datetime64[us]"), timezone="UTC")
+    return "{" + ",".join(texts.tolist()) + "}"
 
 
 def _rows_by_series(
