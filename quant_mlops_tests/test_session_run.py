@@ -30,7 +30,7 @@ SAID = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def days(calendar: TradingCalendar) -> list[date]:
     found: list[date] = calendar.sessions(date(2021, 1, 4), date(2022, 12, 30))[:SESSIONS].tolist()
     return found
@@ -51,27 +51,36 @@ def run(
     return context, [run_session(context, monitored[i]) for i in order]
 
 
+@pytest.fixture(scope="module")
+def ordered(
+    module_database: Database, tmp_path_factory: pytest.TempPathFactory, days: list[date],
+    open_small_strategy: Any,
+) -> tuple[StrategyContext, list[Any]]:  # fmt: skip
+    """Run the sessions in their order once; what a test runs again on it must store nothing."""
+    folder, inorder = tmp_path_factory.mktemp("ordered"), range(MONITORED)
+    return run(module_database, folder, open_small_strategy, days=days, order=inorder)
+
+
 @pytest.mark.parametrize(
     "order",
     [range(MONITORED)[::-1], np.random.default_rng(4).permutation(MONITORED).tolist()],
     ids=["newest first", "shuffled"],
 )
 def test_the_order_in_which_sessions_are_run_decides_nothing(
-    database: Database, other_database: Database, tmp_path: Path, days: list[date],
-    open_small_strategy: Any, order: Sequence[int],
+    ordered: tuple[StrategyContext, list[Any]], database: Database, tmp_path: Path,
+    days: list[date], open_small_strategy: Any, order: Sequence[int],
 ) -> None:  # fmt: skip
-    opened, inorder = open_small_strategy, range(MONITORED)
-    ordered, _ = run(database, tmp_path, opened, days=days, order=inorder)
-    other, runs = run(other_database, tmp_path, opened, days=days, order=order)
+    other, runs = run(database, tmp_path, open_small_strategy, days=days, order=order)
     newest = days[-1]
     run_session(other, newest)
+    contexts = ordered[0], other
     for what, statement in SAID.items():
-        found = [context.database.fetch_all(statement) for context in (ordered, other)]
+        found = [context.database.fetch_all(statement) for context in contexts]
         assert found[0] == found[1], what
         assert found[0], what
     scales = [
         current_state(context.database, "small", at=evaluation_time(context, newest)).position_scale
-        for context in (ordered, other)
+        for context in contexts
     ]
     assert scales[0] == scales[1]
     again = [each for each in runs if each.judged_again is not None]
@@ -81,10 +90,13 @@ def test_the_order_in_which_sessions_are_run_decides_nothing(
 
 
 def test_a_run_that_stores_nothing_new_leaves_later_sessions_alone(
-    database: Database, tmp_path: Path, days: list[date], open_small_strategy: Any
+    ordered: tuple[StrategyContext, list[Any]], days: list[date]
 ) -> None:
-    context, runs = run(database, tmp_path, open_small_strategy, days=days, order=range(MONITORED))
+    context, runs = ordered
+    held = {what: context.database.fetch_all(statement) for what, statement in SAID.items()}
     assert [each.judged_again for each in runs] == [None] * MONITORED
     again = run_session(context, days[-5])
     assert (again.judged_again, again.alerts_until) == (None, days[-5])
     assert again.response.alerts == ()
+    now = {what: context.database.fetch_all(statement) for what, statement in SAID.items()}
+    assert now == held
