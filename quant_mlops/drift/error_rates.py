@@ -161,6 +161,8 @@ def count_alarms(rule: Rule, met: Flags, failed: Flags) -> Alarms:
 
 def _held(met: Flags, failed: Flags, count: int) -> Flags:
     """Tell where a condition is met for at least the `count`-th time since it last failed."""
+    if count == 1:
+        return met
     missing = ~(met | failed)
     if (missing[1:] > missing[:-1]).any():
         run = np.zeros(met.shape[1], dtype=np.int32)
