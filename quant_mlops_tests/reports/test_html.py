@@ -107,6 +107,11 @@ def report() -> str:
     return rendered(filled())
 
 
+@pytest.fixture(scope="module")
+def paused() -> str:
+    return Page(rendered(filled("pause"))).text
+
+
 def test_the_sections_come_in_order(report: str) -> None:
     headings = re.findall(r"<h2>(.*?)</h2>", report)
     assert headings == SECTIONS
@@ -207,23 +212,21 @@ def test_undefined_numbers_are_dashes(report: str) -> None:
     assert "nan" not in re.split(r"\W+", text)
 
 
-def test_an_alert_tells_what_it_did() -> None:
-    text = Page(rendered(filled("pause"))).text
+def test_an_alert_tells_what_it_did(paused: str) -> None:
     assert (
         "pause; reduced, position scale 0.5 from 2024-02-01 ; "
         "request 3: v1 rejected; the live model stayed; acknowledged by pause on 2024-02-01"
-    ) in text
+    ) in paused
 
 
-def test_what_limits_the_position_is_said_to_last_until_it_is_resumed() -> None:
+def test_what_limits_the_position_is_said_to_last_until_it_is_resumed(paused: str) -> None:
     history = filled("pause")
-    text = Page(rendered(history)).text
     newest = history.states[-1]
     assert newest.position_scale < 1
     assert (
         f"{newest.status} since {newest.effective_from:%Y-%m-%d}, which lasts until "
         f"`quant-mlops alerts resume`: {newest.reason}"
-    ) in text
+    ) in paused
     active = replace(newest, status="active", position_scale=1.0)
     again = Page(rendered(replace(history, states=(*history.states, active)))).text
     assert "which lasts until" not in again
