@@ -17,6 +17,8 @@ from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.session_run import run_session
 from quant_mlops.strategy_context import StrategyContext, evaluation_time
 
+pytestmark = pytest.mark.shared
+
 SESSIONS, MONITORED = 150, 16
 SAID = {
     "predictions": "SELECT session, entity_key, signal FROM predictions ORDER BY 1, 2",
