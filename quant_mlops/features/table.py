@@ -30,6 +30,7 @@ def point_in_time_table(
     *,
     knowledge_time: datetime,
     vintage: Vintage = "as_known",
+    since: datetime | None = None,
     access_path: AccessPath | None = None,
 ) -> pa.Table:
     """Return the spine's table with a column for each feature as it was known at each row's time.
@@ -43,6 +44,9 @@ def point_in_time_table(
     knowledge_time : datetime
         Aware; rows with a later ingest time are treated as not written.
     vintage : {"as_known", "first", "latest"}
+    since : datetime, optional
+        Aware; an event time before which no answer lies, as the caller knows. A scan begins
+        there, and one that is too late loses answers.
     access_path : AccessPath, optional
         How to read; by default what the cost rule says.
 
@@ -65,11 +69,11 @@ def point_in_time_table(
         )
     answers = Answers(len(spine), features)
     if len(spine) and features:
-        first = spine.first_event
+        first = from_microseconds(EARLIEST if spine.first_event is None else spine.first_event)
         bounds = {
             "names": list(features),
             "versions": list(features.values()),
-            "first": from_microseconds(EARLIEST if first is None else first),
+            "first": first if since is None else max(first, since),
             "last": from_microseconds(spine.last_time),
             "knowledge_time": knowledge_time,
         }

@@ -31,6 +31,7 @@ from quant_mlops.strategy_files import strategies_folder
 
 IN_PROCESS_TAG = "quant_mlops/in_process"
 EVENT_BATCH_SIZE = 1000
+PLANNED_AS_ONE = "DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS"
 STATEMENT_TIMEOUT_MS = 600_000
 POOL_RECYCLE_SECONDS = 3600
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -185,13 +186,14 @@ def run_job(
     """
     of_sessions = session_tags(*sessions) if sessions is not None else {}
     try:
-        return defs.resolve_job_def(name).execute_in_process(
-            instance=instance,
-            tags={IN_PROCESS_TAG: _home(), **(tags or {}), **of_sessions},
-            run_config={**QUIET, **(config or {})},
-            asset_selection=assets,
-            raise_on_error=True,
-        )
+        with _ranges_planned_as_one():
+            return defs.resolve_job_def(name).execute_in_process(
+                instance=instance,
+                tags={IN_PROCESS_TAG: _home(), **(tags or {}), **of_sessions},
+                run_config={**QUIET, **(config or {})},
+                asset_selection=assets,
+                raise_on_error=True,
+            )
     except DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
     except DagsterAssetCheckFailedError as error:
@@ -200,6 +202,25 @@ def run_job(
             f"the job {name} was stopped by a failed check, {'; '.join(checks)}; `quant-mlops dev` "
             f"shows its evidence"
         ) from error
+
+
+@contextmanager
+def _ranges_planned_as_one() -> Iterator[None]:
+    """Let Dagster store what a run is going to materialise as one event an asset.
+
+    By default it stores one for each asset and partition, each by three statements, which is more
+    than the work on a session costs. It does so to show the partitions of a run that failed as
+    failed; a failure in this process is seen where the command runs.
+    """
+    before = os.environ.get(PLANNED_AS_ONE)
+    os.environ[PLANNED_AS_ONE] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PLANNED_AS_ONE]
+        else:
+            os.environ[PLANNED_AS_ONE] = before
 
 
 def _home() -> str:

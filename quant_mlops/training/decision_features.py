@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.features.catalog import require_registered
+from quant_mlops.features.spine import read_spine
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.table import point_in_time_table
 from quant_mlops.features.vintage import Vintage
 
 
@@ -43,27 +45,18 @@ def features_as_known(
     can matter to it, and a range of sessions costs a read of that range, not of all history.
     That does not hold of the latest vintage, which finds events that nobody knew of yet.
     """
-    return store.point_in_time_table(
-        spine,
-        list(features),
-        feature_versions=features,
-        knowledge_time=knowledge_time,
-        max_age=None
-        if vintage == "latest"
-        else _oldest_age(store, spine, features, knowledge_time),
+    require_registered(store.database, features)
+    since = None
+    if vintage != "latest":
+        since = oldest_needed_event(store.database, spine, features, knowledge_time=knowledge_time)
+    return point_in_time_table(
+        store.database,
+        read_spine(spine, zone=store.zone, max_age=None, calendar=store.calendar),
+        features,
+        knowledge_time=store.known_by(knowledge_time),
         vintage=vintage,
+        since=since,
     )
-
-
-def _oldest_age(
-    store: FeatureStore, spine: pa.Table, features: Mapping[str, int], knowledge_time: datetime
-) -> timedelta | None:
-    """Return how old a value may be at the spine's last time; None if nothing bounds it."""
-    oldest = oldest_needed_event(store.database, spine, features, knowledge_time=knowledge_time)
-    if oldest is None:
-        return None
-    age: timedelta = pc.max(spine["time"]).as_py() - oldest
-    return max(age, timedelta(0))
 
 
 def oldest_needed_event(
