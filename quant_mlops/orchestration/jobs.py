@@ -18,9 +18,15 @@ HISTORY = ("price_bars", "feature_events")
 TRAINING = ("training_snapshots", "models", "model_deployments")
 MONITORING = ("predictions", "strategy_returns", "feature_drift", "drift_metrics", "alerts")
 REPORT = ("monitoring_report",)
-# Each step is forked from a process that has imported these, which alone takes two seconds; a
-# user's own modules are not among them, as one that fails would end that process.
-PRELOADED = ["quant_mlops.orchestration.strategy_set", "dagster_postgres"]
+# Each step is forked from a process that has imported these, which alone takes two seconds: what
+# every step needs, and what those that draw do. A user's own modules are not among them, as one
+# that fails would end that process.
+PRELOADED = [
+    "quant_mlops.orchestration.strategy_set",
+    "dagster_postgres",
+    "exchange_calendars",
+    "quant_mlops.session_figures",
+]
 EXECUTORS = {
     "in_process": dg.in_process_executor,
     "multiprocess": dg.multiprocess_executor.configured(

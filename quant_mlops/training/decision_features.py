@@ -43,12 +43,10 @@ def features_as_known(
     What is known of a series can only be replaced by a newer event, or by a revision of the same
     one. The newest event known when an entity is first asked for is therefore the oldest that
     can matter to it, and a range of sessions costs a read of that range, not of all history.
-    That does not hold of the latest vintage, which finds events that nobody knew of yet.
+    The latest vintage finds events that nobody knew of yet, which are newer ones as well.
     """
     require_registered(store.database, features)
-    since = None
-    if vintage != "latest":
-        since = oldest_needed_event(store.database, spine, features, knowledge_time=knowledge_time)
+    since = oldest_needed_event(store.database, spine, features, knowledge_time=knowledge_time)
     return point_in_time_table(
         store.database,
         read_spine(spine, zone=store.zone, max_age=None, calendar=store.calendar),

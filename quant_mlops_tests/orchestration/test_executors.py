@@ -15,7 +15,7 @@ import pytest
 
 from quant_mlops.database import Database
 from quant_mlops.orchestration.instance import open_instance, run_job
-from quant_mlops.orchestration.jobs import TRAINING
+from quant_mlops.orchestration.jobs import PRELOADED, TRAINING
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.session_tags import session_tags
 from quant_mlops.orchestration.strategy_set import strategy_definitions
@@ -44,16 +44,16 @@ import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from quant_mlops.orchestration.instance import open_instance
 
-if __name__ == "__main__":
-    with open_instance() as instance:
-        print("ready", flush=True)
-        sys.stdin.readline()
-        for name, arguments, executor in json.loads(sys.argv[1]):
-            os.environ["QUANT_MLOPS_EXECUTOR"] = executor
-            repository = ReconstructableRepository.for_module("quant_mlops.definitions", "defs")
-            job = repository.get_reconstructable_job(name)
-            dg.execute_job(job, instance, raise_on_error=True, **arguments)
+with open_instance() as instance:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for name, arguments, executor in json.loads(sys.argv[1]):
+        os.environ["QUANT_MLOPS_EXECUTOR"] = executor
+        repository = ReconstructableRepository.for_module("quant_mlops.definitions", "defs")
+        job = repository.get_reconstructable_job(name)
+        dg.execute_job(job, instance, raise_on_error=True, **arguments)
 """
+IMPORTED = (*PRELOADED, "dagster._core.definitions.reconstruct")
 Plan = list[tuple[str, dict[str, Any]]]
 Desks = Callable[[Path], AbstractContextManager[Any]]
 
@@ -110,20 +110,21 @@ def run_here(strategies: dict[str, Strategy], last: date) -> None:
                 run_job(defs, instance, job, tags=arguments["tags"], config=arguments["run_config"])
 
 
-def run_at_once(strategies: dict[str, Strategy], last: date, start_python: Any) -> None:
+def run_at_once(strategies: dict[str, Strategy], last: date, fork_server: Any) -> None:
     """Run the jobs of each strategy in a process of its own, both from the same moment on."""
-    workers = []
-    for strategy in strategies.values():
-        jobs = [(name, arguments, executor(name)) for name, arguments in plan(strategy, last)]
-        workers.append(start_python(WORKER, json.dumps(jobs)))
-    for worker in workers:
-        assert worker.stdout.readline() == "ready\n", worker.communicate()[1]
-    for worker in workers:
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    for worker in workers:
-        _, errors = worker.communicate(timeout=120)
-        assert worker.returncode == 0, errors
+    with fork_server(*IMPORTED) as fork:
+        workers = []
+        for strategy in strategies.values():
+            jobs = [(name, arguments, executor(name)) for name, arguments in plan(strategy, last)]
+            workers.append(fork(WORKER, json.dumps(jobs)))
+        for worker in workers:
+            assert worker.stdout.readline() == "ready\n", worker.communicate()[1]
+        for worker in workers:
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+        for worker in workers:
+            _, errors = worker.communicate(timeout=120)
+            assert worker.returncode == 0, errors
 
 
 def processes(instance: dg.DagsterInstance, run_id: str) -> tuple[int, int]:
@@ -153,7 +154,7 @@ def test_two_workers_at_once_and_a_process_a_step_store_what_one_process_stores(
     new_desk: Desks,
     strategies: dict[str, Strategy],
     sessions: list[date],
-    start_python: Any,
+    fork_server: Any,
     read_tables: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,7 +164,7 @@ def test_two_workers_at_once_and_a_process_a_step_store_what_one_process_stores(
         run_here(strategies, sessions[-1])
         expected = read_tables(database)
     with new_desk(tmp_path / "two") as desk, Database(desk.conninfo) as database:
-        run_at_once(strategies, sessions[-1], start_python)
+        run_at_once(strategies, sessions[-1], fork_server)
         found = read_tables(database)
         check_processes(desk.instance)
     filled = {table for table, lines in expected.items() if lines}

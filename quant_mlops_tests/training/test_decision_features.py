@@ -11,6 +11,7 @@ import pytest
 from quant_mlops.database import Database
 from quant_mlops.features.rows import INSTANT, SCHEMA
 from quant_mlops.features.store import FeatureStore
+from quant_mlops.features.vintage import VINTAGES
 from quant_mlops.features.writing import write_rows
 from quant_mlops.training.decision_features import features_as_known
 
@@ -60,18 +61,25 @@ def random_spine(random: np.random.Generator, entities: list[str]) -> pa.Table:
 def test_any_spine_gets_the_values_that_the_whole_history_gives(database: Database) -> None:
     store = FeatureStore(database)
     store.write_features("elsewhere", START, {"written_elsewhere": 1.0})
-    for seed in range(40):
+    for seed in range(50):
         random = np.random.default_rng(seed)
         entities = [f"{seed}/{name}" for name in "abcd"]
         write_events(database, random, entities)
         for _ in range(5):
             spine = random_spine(random, entities)
             known_by = hours(random.integers(10, 100))
-            found = features_as_known(store, spine, FEATURES, knowledge_time=known_by)
-            whole = store.point_in_time_table(
-                spine, list(FEATURES), feature_versions=FEATURES, knowledge_time=known_by
+            vintage = VINTAGES[int(random.integers(len(VINTAGES)))]
+            found = features_as_known(
+                store, spine, FEATURES, knowledge_time=known_by, vintage=vintage
             )
-            assert found.equals(whole), (seed, known_by)
+            whole = store.point_in_time_table(
+                spine,
+                list(FEATURES),
+                feature_versions=FEATURES,
+                knowledge_time=known_by,
+                vintage=vintage,
+            )
+            assert found.equals(whole), (seed, known_by, vintage)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
