@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -48,15 +49,20 @@ class TrainingRows:
             self.entities,
         )
 
-    @property
+    @cached_property
     def sessions(self) -> Sessions:
         """Distinct sessions, ascending."""
         return np.unique(self.session)
 
+    @cached_property
+    def place(self) -> npt.NDArray[np.intp]:
+        """Index into `sessions` of each row."""
+        return np.searchsorted(self.sessions, self.session)
+
     def by_session(self, values: Floats) -> Floats:
         """Arrange one value a row as sessions by names, NaN where there is no row."""
         matrix = np.full((len(self.sessions), len(self.entities)), np.nan)
-        matrix[np.searchsorted(self.sessions, self.session), self.entity] = values
+        matrix[self.place, self.entity] = values
         return matrix
 
     def example(self) -> Example:
@@ -65,9 +71,8 @@ class TrainingRows:
 
     def excess_label(self) -> Floats:
         """Return the label minus the mean of its session: what a long-short book can earn."""
-        row = np.searchsorted(self.sessions, self.session)
-        count = np.bincount(row)
-        return self.label - (np.bincount(row, weights=self.label) / count)[row]
+        count = np.bincount(self.place)
+        return self.label - (np.bincount(self.place, weights=self.label) / count)[self.place]
 
 
 def training_rows(table: pa.Table, feature_names: Sequence[str]) -> TrainingRows:
