@@ -111,9 +111,12 @@ def rolling_stability(
     ends = ends[ends >= window]
     if not len(ends):
         return np.empty(0), np.empty(0)
+    # Those asked for are few beside all that a model was trained on.
+    start = ends.min() - window
+    rows, ends = rows.within(everything[start : ends.max()]), ends - start
     cuts = [profile.cuts for profile in profiles]
     order = np.argsort(rows.session, kind="stable")
-    begins = np.searchsorted(rows.session[order], everything)
+    begins = np.searchsorted(rows.session[order], rows.sessions)
     parts = np.split(rows.features[order], begins[1:])
     by_day = np.stack([bin_counts_table(cuts, part) for part in parts])
     running = np.concatenate([np.zeros_like(by_day[:1]), by_day.cumsum(axis=0)])
