@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +22,7 @@ from quant_mlops.market.price_bars import write_bars
 from quant_mlops.market.price_files import BARS_SCHEMA
 from quant_mlops.orchestration.assets.monitoring import ROWS_SHOWN
 from quant_mlops.orchestration.assets.training import METRICS_SHOWN
-from quant_mlops.orchestration.instance import run_job
+from quant_mlops.orchestration.instance import PLANNED_AS_ONE, run_job
 from quant_mlops.orchestration.jobs import TRAINING
 from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
@@ -289,6 +290,16 @@ def test_the_threshold_check_says_what_is_beyond(
     assert check.passed is not any(levels)
     for level in filter(None, levels):
         assert level in str(check.metadata["beyond"].value)
+
+
+def test_what_a_range_is_going_to_fill_is_one_event_an_asset(ran: Any, ran_desk: Any) -> None:
+    planned = ran_desk.instance.all_logs(
+        ran.history.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    )
+    assert len(planned) == 2
+    filled = ran.history.asset_materializations_for_node("small__price_bars")
+    assert len(filled) > 2
+    assert PLANNED_AS_ONE not in os.environ
 
 
 def test_running_everything_again_stores_nothing(
