@@ -138,11 +138,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         least = loads.index(min(loads))
         hands[least] += groups[name]
         loads[least] += seconds[name]
-    share = len(items) // workers
-    for hand in hands:
+    undealt = len(items)
+    for position, hand in enumerate(hands):
+        # As pytest-xdist divides them: a hand that ends elsewhere has its longest test, which
+        # stands first, begun by the worker before, and what its group shares made by both.
+        share = undealt // (workers - position)
         missing = max(share - len(hand), 0)
         hand += quick[:missing]
         del quick[:missing]
+        undealt -= share
     items[:] = [item for hand in hands for item in hand] + quick
 
 
