@@ -19,9 +19,12 @@ from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.market.price_files import PriceBatch, read_price_file
 from quant_mlops.settings import Settings
 from quant_mlops.strategy import Strategy, read_strategy
+from quant_mlops.strategy_sections import PortfolioSettings
 
 DEFAULT_CALENDAR = "XNYS"
 FEWEST_SESSIONS = 200
+# The least of a session that a coefficient or a position is made of, as no strategy file says.
+FEWEST_TICKERS: int = PortfolioSettings().min_names
 FULL_HISTORY = 760
 MONITORED_SESSIONS = 252
 
@@ -70,8 +73,8 @@ def write_demonstration_strategy(
     PriceFileError
         The file cannot be read as prices.
     StrategyError
-        It holds too few sessions to train on some and monitor others, or the strategy file that
-        is there is invalid, of another price file or of another exchange.
+        It holds too few tickers to rank, or too few sessions to train on some and monitor others,
+        or the strategy file that is there is invalid, of another price file or of another exchange.
     """
     name = "demo_" + (re.sub(r"[^a-z0-9]+", "_", prices.stem.lower()).strip("_") or "prices")
     name = name[:60]
@@ -84,7 +87,7 @@ def write_demonstration_strategy(
         temporary.replace(target)
         return DemonstrationStrategy(name, target)
     kept = read_strategy(target)
-    _refuse_another(kept, target, prices=prices, calendar=calendar)
+    _refuse_another(settings, kept, target, prices=prices, calendar=calendar)
     try:
         text = _strategy_text(settings, prices, name=name, calendar=kept.calendar)
     except StrategyError:
@@ -93,20 +96,29 @@ def write_demonstration_strategy(
     return DemonstrationStrategy(kept.name, target, edited=text != target.read_text("utf-8"))
 
 
-def _refuse_another(kept: Strategy, target: Path, *, prices: Path, calendar: str | None) -> None:
+def how_to_start_over(settings: Settings) -> str:
+    """Say how to run a demonstration anew; the strategy file alone is not what it is made of."""
+    if settings.database_url is None:
+        return f"to start over, remove the folder {settings.home}, or give another --home"
+    return "to start over, give another --home, and QUANT_MLOPS_DATABASE_URL of an empty database"
+
+
+def _refuse_another(
+    settings: Settings, kept: Strategy, target: Path, *, prices: Path, calendar: str | None
+) -> None:
     """Refuse to run a strategy file that is there on what it was not written for."""
-    start_over = f"remove {target} to start over, or give another --home"
     if calendar is not None and (
         trading_calendar(calendar).name != trading_calendar(kept.calendar).name
     ):
         raise StrategyError(
             f"the calendar {calendar} was given, and strategy file {target} has {kept.calendar}; "
-            f"leave --calendar out, {start_over}"
+            f"leave --calendar out, or, {how_to_start_over(settings)}"
         )
     if kept.price_path is None or kept.price_path.resolve() != prices.resolve():
         raise StrategyError(
             f"strategy file {target} is for the prices of {kept.prices.file}, not of "
-            f"{prices.absolute()}; correct its prices.file, {start_over}"
+            f"{prices.absolute()}; if the file has moved, correct prices.file there, or, "
+            f"{how_to_start_over(settings)}"
         )
 
 
@@ -117,6 +129,11 @@ def _strategy_text(settings: Settings, prices: Path, *, name: str, calendar: str
         raise StrategyError(
             f"{prices.name} holds {len(sessions)} sessions and the demonstration needs at least "
             f"{FEWEST_SESSIONS}, to train on some and monitor others; give a longer history"
+        )
+    if len(batch.tickers) < FEWEST_TICKERS:
+        raise StrategyError(
+            f"{prices.name} holds {len(batch.tickers)} tickers and the demonstration needs at "
+            f"least {FEWEST_TICKERS}, to rank them by what they will earn; give more of them"
         )
     names = _features(batch, len(sessions))
     warm_up = 252 if "momentum_12_1" in names else 21

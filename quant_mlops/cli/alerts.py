@@ -133,7 +133,12 @@ def ack(alert_id: int, by: str, as_json: bool) -> None:
     """Acknowledge an alert."""
     with open_workspace() as (_, access):
         done = acknowledge(access.database, alert_id, by=by)
-    sentence = f"alert {alert_id} was acknowledged by {done.acknowledged_by}"
+    sentence = (
+        f"alert {alert_id} was acknowledged by {done.acknowledged_by} "
+        f"at {short_time(done.acknowledged_at)}"
+    )
+    if done.acknowledged_by != by.strip():
+        sentence += "; the first to have seen it is remembered"
     emit(done, as_json=as_json, show=lambda: say(sentence))
 
 

@@ -59,7 +59,7 @@ def demo(prices: Path | None, calendar: str | None, as_json: bool) -> None:
         if written.edited:
             say(
                 f"note: {written.path} was kept as it is and differs from what would be written "
-                f"for {prices} now; remove it to start over"
+                f"for {prices} now"
             )
         folder, name = written.path.parent, written.name
     else:

@@ -17,7 +17,13 @@ SUPERSEDED = "ignore:Function `dev_command` is superseded"
 
 
 @click.command(epilog="Example: quant-mlops dev --port 3000")
-@click.option("--port", default=3000, show_default=True, help="Port of the UI on this machine.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=3000,
+    show_default=True,
+    help="Port of the UI on this machine.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def dev(port: int, host: str) -> None:
     """Serve the graph, its schedules and its sensors in Dagster's UI."""

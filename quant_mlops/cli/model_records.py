@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from quant_mlops.cli.named_model import NamedModel, open_model
+from quant_mlops.cli.named_model import ModelVersion, NamedModel, open_model
 from quant_mlops.cli.output import (
     COUNT,
     emit,
@@ -32,7 +32,7 @@ DIGITS_SHOWN = 16
 
 @click.command(epilog="Example: quant-mlops models show momentum_xgboost 1")
 @click.argument("name")
-@click.argument("version", type=int, required=False)
+@click.argument("version", type=ModelVersion(), required=False)
 @click.option(
     "--revisions/--no-revisions",
     default=True,
@@ -104,7 +104,7 @@ def runs(status: str | None, last: int, strategy_name: str | None, as_json: bool
 
 @click.command(epilog="Example: quant-mlops models delete NAME 2 --by ann --reason 'wrong label'")
 @click.argument("name")
-@click.argument("version", type=int)
+@click.argument("version", type=ModelVersion())
 @click.option("--by", required=True, help="Who deletes it.")
 @click.option("--reason", required=True, help="Why.")
 @json_option

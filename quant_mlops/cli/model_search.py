@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from quant_mlops.cli.named_model import open_model
+from quant_mlops.cli.named_model import ModelVersion, open_model
 from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
 from quant_mlops.cli.workspace import choose_strategy, open_workspace
 from quant_mlops.registry import ModelRegistry
@@ -63,7 +63,7 @@ def list_models(
 
 @click.command(epilog="Example: quant-mlops models tag NAME 2 stage=review --by ann")
 @click.argument("name")
-@click.argument("version", type=int)
+@click.argument("version", type=ModelVersion())
 @click.argument("tag", type=Tag())
 @click.option("--by", required=True, help="Who sets or removes it.")
 @click.option("--remove", is_flag=True, help="Remove the tag; its history stays.")

@@ -9,7 +9,7 @@ import click
 
 from quant_mlops.cli.model_records import delete, runs, show
 from quant_mlops.cli.model_search import SHOWN, list_models, tag
-from quant_mlops.cli.named_model import NamedModel, open_model
+from quant_mlops.cli.named_model import ModelVersion, NamedModel, open_model
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say, short_time
 from quant_mlops.cli.reproduction import reproduce_model, verify_model
 from quant_mlops.cli.verdicts import verdicts
@@ -138,7 +138,7 @@ def live(at: datetime | None, strategy_name: str | None, as_json: bool) -> None:
 
 @models.command(epilog="Example: quant-mlops models promote NAME 2 --by ann --reason 'review'")
 @click.argument("name")
-@click.argument("version", type=int)
+@click.argument("version", type=ModelVersion())
 @click.option("--by", required=True, help="Who promotes.")
 @click.option("--reason", required=True, help="Why.")
 @click.option(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+import click
 
 from quant_mlops.cli.output import say
 from quant_mlops.cli.workspace import open_workspace
@@ -47,6 +50,20 @@ class NamedModel:
         except StrategyError as error:
             say(f"note: {error}; the code of features is left out")
             return ()
+
+
+class ModelVersion(click.IntRange):
+    """A version as the number or, as tables show it, with a v before it."""
+
+    name = "version"
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Return the number; click calls it."""
+        number: Any = value.removeprefix("v") if isinstance(value, str) else value
+        return int(super().convert(number, param, ctx))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from quant_mlops.cli.named_model import open_model
+from quant_mlops.cli.named_model import ModelVersion, open_model
 from quant_mlops.cli.output import emit, json_option, print_pairs, print_table
 from quant_mlops.registry.checklist import FAILED, reproducibility_checklist
 from quant_mlops.registry.reproduction import Reproduction, last_reproduction, reproduce
@@ -14,7 +14,7 @@ WORDS = {True: "identical", False: "DIFFERENT", None: "not tried"}
 
 @click.command("verify", epilog="Example: quant-mlops models verify momentum_xgboost 1")
 @click.argument("name")
-@click.argument("version", type=int, required=False)
+@click.argument("version", type=ModelVersion(), required=False)
 @json_option
 def verify_model(name: str, version: int | None, as_json: bool) -> None:
     """Print the reproducibility checklist of a version, the newest by default.
@@ -55,7 +55,7 @@ def verify_model(name: str, version: int | None, as_json: bool) -> None:
 
 @click.command("reproduce", epilog="Example: quant-mlops models reproduce momentum_xgboost 1")
 @click.argument("name")
-@click.argument("version", type=int, required=False)
+@click.argument("version", type=ModelVersion(), required=False)
 @json_option
 def reproduce_model(name: str, version: int | None, as_json: bool) -> None:
     """Make a version again: its training set from the database, its weights in a new process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -151,19 +152,36 @@ def _conflict(
     ticker: str,
     session: date,
     ingest_time: datetime,
-    close_before: float,
-    close: float,
+    bar_before: Sequence[float | None],
+    bar: Sequence[float | None],
     source_before: str,
     offered_before: bool,
     *,
     source: str,
 ) -> str:
-    other = "itself gives" if offered_before else f"{source_before}, which is stored, gives"
+    fields = zip(VALUES, bar_before, bar, strict=True)
+    field, before, value = next(entry for entry in fields if _differs(*entry[1:]))
+    if offered_before:
+        other = "also says"
+    else:
+        by = "what was stored of it" if source_before == source else f"{source_before}, as stored,"
+        other = f"{by} says"
     return (
-        f"{source} gives {ticker} a close of {close} on {session}, and {other} {close_before}, or "
-        f"another field differs, as known at the same time, {ingest_time.isoformat()}; nothing was "
-        f"stored; give a correction a later known_at, or load another source into a home of its own"
+        f"{source} says that the {field} of {ticker} on {session} was {_said(value)}, and {other} "
+        f"{_said(before)}, both as known at {ingest_time.isoformat()}; nothing was stored; give a "
+        f"correction a later known_at, or load another source into a home of its own"
     )
+
+
+def _differs(before: float | None, value: float | None) -> bool:
+    if before is None or value is None:
+        return before is not value
+    # In the database a number is none other than itself, NaN or not.
+    return before != value and not (math.isnan(before) and math.isnan(value))
+
+
+def _said(value: float | None) -> str:
+    return "missing" if value is None else repr(value)
 
 
 def read_panel(

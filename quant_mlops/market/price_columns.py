@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,7 +74,18 @@ def arrange(source: SourceTable) -> RawPrices:
             f"{source.name} has two-level column names such as {names[rest[0]]}; keep one level, "
             "the tickers, or stack it into a table of date, ticker and close"
         )
+    _refuse_repeated(source.name, [names[i].strip() for i in rest])
     return _wide(source, date, rest)
+
+
+def _refuse_repeated(file: str, tickers: list[str]) -> None:
+    repeated = [f"{ticker!r}" for ticker, count in Counter(tickers).items() if count > 1]
+    if repeated:
+        raise PriceFileError(
+            f"{file} has more than one column of {', '.join(repeated[:12])}"
+            f"{' and more' if len(repeated) > 12 else ''}; keep one of each ticker, or rename the "
+            f"others"
+        )
 
 
 def _fields(file: str, names: list[str]) -> dict[str, int]:

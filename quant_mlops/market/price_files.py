@@ -191,8 +191,8 @@ def _all_rejected(file: str, rows_read: int, rejected: pa.Table) -> PriceFileErr
     first = rejected.slice(0, 1).to_pylist()[0]
     return PriceFileError(
         f"{file} has no row left: all {rows_read:,} were rejected ({counts}), the first of them "
-        f"row {first['row_number']:,}, where {first['detail']}; check the file, and that the "
-        "calendar is that of its exchange"
+        f"row {first['row_number']:,} ({first['detail']}); correct the file, or give the "
+        "calendar of its exchange if it is another"
     )
 
 

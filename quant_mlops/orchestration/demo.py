@@ -18,9 +18,10 @@ import dagster as dg
 
 from quant_mlops.alerts.retraining import open_request
 from quant_mlops.alerts.states import current_state, resume
-from quant_mlops.errors import SettingsError
+from quant_mlops.demonstration import how_to_start_over
+from quant_mlops.errors import PromotionConflictError, SettingsError
 from quant_mlops.market.price_checks import Defect
-from quant_mlops.orchestration.assets.market import DEFECTS, NOTES, QUARANTINE
+from quant_mlops.orchestration.assets.market import DEFECTS, FILE_SHA256, NOTES, QUARANTINE
 from quant_mlops.orchestration.home_lock import hold_home
 from quant_mlops.orchestration.instance import fail_abandoned_runs, open_instance, run_job
 from quant_mlops.orchestration.jobs import TRAINING
@@ -28,6 +29,7 @@ from quant_mlops.orchestration.resources import Server
 from quant_mlops.orchestration.strategy_set import strategy_definitions
 from quant_mlops.reporting import StrategySummary, report_path, summarise
 from quant_mlops.strategy_context import StrategyContext, evaluation_time
+from quant_mlops.training.snapshot_parquet import file_digest
 
 REVIEW_SESSIONS = 126
 REVIEWER = "reviewer of the demonstration"
@@ -83,13 +85,14 @@ class DemoRun:
         with hold_home(self.context.settings.home), open_instance() as instance:
             fail_abandoned_runs(instance)
             self.instance = instance
+            self._refuse_other_prices()
             history = (strategy.first_partition, last)
             with self._stage("prices", "reading and checking the price file"):
                 loaded = self._run("history", sessions=history, tables=("price_bars",))
             with self._stage("features", "computing and storing features of every session"):
                 self._run("history", sessions=history, tables=("feature_events",))
             with self._stage("training", "snapshot, learners, first promotion"):
-                self._train(strategy.first_partition, request_id=0)
+                self._train_first()
             for first, until in _reviews(self.context, strategy.monitoring.first_session, last):
                 with self._stage("monitoring", f"sessions {first} to {until}"):
                     # The first partition holds no monitored session; with it none is missing.
@@ -102,6 +105,34 @@ class DemoRun:
         summary = summarise(self.context)
         found = _price_report(loaded, strategy.name)
         return DemoResult(summary, report_path(self.context), found, self.seconds)
+
+    def _refuse_other_prices(self) -> None:
+        """Stop before anything is stored that the replay, once begun, could not take in."""
+        strategy = self.context.strategy
+        key = dg.AssetKey([strategy.name, "price_bars"])
+        event = self.instance.get_latest_materialization_event(key)
+        loaded = event.asset_materialization if event else None
+        path = strategy.price_path
+        if loaded is None or path is None:
+            return
+        before, now = str(loaded.metadata[FILE_SHA256].value), file_digest(path)
+        if now != before:
+            raise SettingsError(
+                f"{path.name} has changed since the demonstration loaded it (its SHA-256 began "
+                f"with {before[:12]}, and does with {now[:12]} now), and what was decided on other "
+                f"prices is not decided again; {how_to_start_over(self.context.settings)}"
+            )
+
+    def _train_first(self) -> None:
+        strategy = self.context.strategy
+        try:
+            self._train(strategy.first_partition, request_id=0)
+        except PromotionConflictError as error:
+            raise PromotionConflictError(
+                f"the first model of {strategy.name} is another than the one that was live: the "
+                f"strategy, its features or its prices have changed since, and a replay does not "
+                f"rewrite who was live; {how_to_start_over(self.context.settings)}"
+            ) from error
 
     def _review(self, session: date) -> None:
         database, name = self.context.database, self.context.strategy.name

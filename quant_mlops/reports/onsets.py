@@ -34,8 +34,12 @@ def interval(onset: Onset) -> str:
     """Say an onset in words."""
     return (
         f"most likely on {onset.session}, between {onset.first} and {onset.last} "
-        f"({onset.level:.0%} interval)"
+        f"({onset.level:.0%} interval{_doubt(onset)})"
     )
+
+
+def _doubt(onset: Onset) -> str:
+    return "" if onset.p_value is None else f", p-value {onset.p_value:.2g}"
 
 
 def onset_tables(alerts: Sequence[AlertEpisode]) -> list[Markup]:

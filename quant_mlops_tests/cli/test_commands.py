@@ -313,6 +313,9 @@ def test_an_alert_is_acknowledged_by_name(desk: Any) -> None:
     done = desk("alerts", "ack", first, "--by", "ann", "--json").document
     assert done["acknowledged_by"] == "ann"
     assert "ann" in desk("alerts", "list").stdout
+    later = desk("alerts", "ack", first, "--by", "bob").stderr
+    assert later.startswith(f"alert {first} was acknowledged by ann at ")
+    assert later.endswith("; the first to have seen it is remembered\n")
 
 
 def test_alerts_are_delivered_without_dagster_and_the_list_says_how(

@@ -11,22 +11,32 @@ from typing import Any
 
 import pytest
 
-from quant_mlops.demonstration import bundled_strategies, write_demonstration_strategy
+from quant_mlops.demonstration import (
+    FEWEST_TICKERS,
+    bundled_strategies,
+    write_demonstration_strategy,
+)
 from quant_mlops.errors import StrategyError
 from quant_mlops.market.calendar import TradingCalendar
 from quant_mlops.settings import load_settings
 from quant_mlops.strategy import read_strategy
 
 MONITORED_OF_LONG = 252
+TICKERS = ("AAA", "BBB", "CCC", "DDD", "EEE")
 
 
 def write_prices(
-    path: Path, calendar: TradingCalendar, sessions: int, *, volume: bool = False
+    path: Path,
+    calendar: TradingCalendar,
+    sessions: int,
+    *,
+    volume: bool = False,
+    tickers: int = FEWEST_TICKERS,
 ) -> Path:
     days = calendar.sessions(date(2015, 1, 2), date(2024, 12, 31))[:sessions]
     lines = ["date,ticker,close,volume" if volume else "date,ticker,close"]
     for n, day in enumerate(days):
-        lines += [f"{day},{ticker},{50 + n % 7}{',9' * volume}" for ticker in ("AAA", "BBB")]
+        lines += [f"{day},{ticker},{50 + n % 7}{',9' * volume}" for ticker in TICKERS[:tickers]]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -81,6 +91,15 @@ def test_a_short_history_is_refused_with_what_is_needed(
     file = write_prices(tmp_path / "p.csv", calendar, 199)
     with pytest.raises(StrategyError, match=r"p\.csv holds 199 sessions .* at least 200"):
         write_demonstration_strategy(load_settings(tmp_path), file, calendar="XNYS")
+    assert not (tmp_path / ".quant_mlops").exists()
+
+
+def test_too_few_tickers_to_rank_are_refused_with_what_is_needed(
+    tmp_path: Path, calendar: TradingCalendar
+) -> None:
+    file = write_prices(tmp_path / "p.csv", calendar, 210, tickers=4)
+    with pytest.raises(StrategyError, match=r"p\.csv holds 4 tickers .* at least 5"):
+        write_demonstration_strategy(load_settings(tmp_path), file)
     assert not (tmp_path / ".quant_mlops").exists()
 
 
@@ -165,7 +184,7 @@ def test_another_calendar_than_that_of_the_strategy_file_is_refused_before_any_w
     file.unlink()
     sentence = empty.fails("demo", "--prices", file, "--calendar", "XLON")
     assert f"the calendar XLON was given, and strategy file {target} has XNYS" in sentence
-    assert f"remove {target} to start over, or give another --home" in sentence
+    assert "QUANT_MLOPS_DATABASE_URL of an empty database" in sentence
     assert target.read_text("utf-8") == before
 
 
@@ -179,6 +198,8 @@ def test_a_price_file_of_the_same_name_elsewhere_does_not_run_on_the_first_ones_
     with pytest.raises(StrategyError) as caught:
         write_demonstration_strategy(settings, second)
     assert f"{target} is for the prices of {first}, not of {second}" in str(caught.value)
+    anew = f"to start over, remove the folder {settings.home}, or give another --home"
+    assert str(caught.value).endswith(anew)
 
 
 def test_a_calendar_without_prices_is_wrong_usage(shell: Any) -> None:

@@ -58,6 +58,13 @@ def test_a_malformed_connection_string_is_not_repeated(
     assert PASSWORD not in found.stdout + found.stderr
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_port_that_cannot_be_is_refused(shell: Any, port: str) -> None:
+    found = shell("dev", "--port", port)
+    assert found.status == 2
+    assert f"{port} is not in the range 1<=x<=65535" in found.stderr
+
+
 def test_the_doctor_reports_an_unreachable_database_and_fails(
     shell: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,12 @@ def test_a_version_is_shown_with_what_it_was_made_of(desk: Any, registry: ModelR
         is None
     )
     assert document["tags"] == {"stage": "[final]"}
+    # As tables name it.
+    named = desk("models", "show", "small_ridge", "v1", "--no-revisions", "--json").document
+    assert named["model"] == document["model"]
+    wrong = desk("models", "show", "small_ridge", "one")
+    assert wrong.status == 2
+    assert "'one' is not a valid" in wrong.stderr
 
 
 def test_what_is_shown_of_a_version_fits_80_columns(

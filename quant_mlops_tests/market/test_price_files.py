@@ -223,6 +223,11 @@ def test_row_numbers_count_blank_and_broken_lines(put: Put) -> None:
         ("mixed.csv", "date,AAA,sector\n2020-01-02,1,tech\n", "'sector' is not numeric"),
         ("void.csv", "date,AAA,BBB\n2020-01-02,,\n", "dates and no prices"),
         (
+            "wide.csv",
+            "date,AAA,BBB, AAA\n2020-01-02,1,2,1\n",
+            "more than one column of 'AAA'; keep one",
+        ),
+        (
             "days.csv",
             "date,ticker,close\nsoon,AAA,1\n,AAA,1\n",
             r"no date that can be read \(found: 'soon'\)",
@@ -250,7 +255,7 @@ def test_row_numbers_count_blank_and_broken_lines(put: Put) -> None:
         (
             "none.csv",
             "date,ticker,close\n2020-01-04,A,1\n2020-01-02,A,-1\n2020-01-05,A,1\n",
-            r"all 3 were rejected \(not_a_session 2, close_not_positive 1\).*row 1",
+            r"all 3 were rejected \(not_a_session 2, close_not_positive 1\).*row 1 \(",
         ),
     ],
 )

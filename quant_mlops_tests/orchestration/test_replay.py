@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from quant_mlops.alerts.retraining import open_request, request_retrain
 from quant_mlops.alerts.states import current_state, pause
 from quant_mlops.database import Database
-from quant_mlops.errors import SettingsError
+from quant_mlops.errors import PromotionConflictError, SettingsError
+from quant_mlops.orchestration.assets.market import FILE_SHA256
 from quant_mlops.orchestration.demo import REVIEW_SESSIONS, DemoRun, _reviews
 from quant_mlops.orchestration.home_lock import hold_home
 from quant_mlops.settings import load_settings
@@ -96,6 +99,70 @@ def test_a_strategy_without_an_end_cannot_be_replayed(context: StrategyContext) 
     live = context.strategy.model_copy(update={"monitoring": monitoring})
     with pytest.raises(SettingsError, match=r"monitoring\.last_session"):
         quiet(StrategyContext(context.database, context.settings, live)).run()
+
+
+def load_event(context: StrategyContext, desk: Any, digest: str) -> None:
+    """Leave what a run of the strategy's prices notes of the file."""
+    desk.instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            [context.strategy.name, "price_bars"],
+            partition=str(context.strategy.first_partition),
+            metadata={FILE_SHA256: digest},
+        )
+    )
+
+
+def ended(context: StrategyContext) -> StrategyContext:
+    last = context.strategy.monitoring.first_session
+    monitoring = context.strategy.monitoring.model_copy(update={"last_session": last})
+    strategy = context.strategy.model_copy(update={"monitoring": monitoring})
+    return StrategyContext(context.database, context.settings, strategy)
+
+
+def test_prices_that_changed_since_they_were_loaded_are_refused_before_anything_runs(
+    context: StrategyContext, desk: Any
+) -> None:
+    path = context.strategy.price_path
+    assert path is not None
+    load_event(context, desk, "0" * 64)
+    rows = context.database.fetch_all("SELECT count(*) FROM price_bars")
+    with pytest.raises(SettingsError) as caught:
+        quiet(ended(context)).run()
+    now = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"began with 000000000000, and does with {now[:12]} now" in str(caught.value)
+    assert "to start over, " in str(caught.value)
+    assert desk.instance.get_runs() == []
+    assert context.database.fetch_all("SELECT count(*) FROM price_bars") == rows
+
+
+def test_prices_that_are_the_same_are_loaded_again(
+    context: StrategyContext, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = context.strategy.price_path
+    assert path is not None
+    load_event(context, desk, hashlib.sha256(path.read_bytes()).hexdigest())
+    ran: list[str] = []
+
+    def run(_: DemoRun, job: str, **__: object) -> None:
+        ran.append(job)
+        raise InterruptedError
+
+    monkeypatch.setattr(DemoRun, "_run", run)
+    with pytest.raises(InterruptedError):
+        quiet(ended(context)).run()
+    assert ran == ["history"]
+
+
+def test_another_first_model_than_the_one_that_was_live_is_explained(
+    context: StrategyContext, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise PromotionConflictError("would rewrite that")
+
+    monkeypatch.setattr(DemoRun, "_run", run)
+    with pytest.raises(PromotionConflictError, match="the first model of small is another") as no:
+        quiet(context)._train_first()
+    assert "to start over, " in str(no.value)
 
 
 def test_one_home_holds_one_replay_at_a_time(desk: Any) -> None:

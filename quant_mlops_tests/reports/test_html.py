@@ -265,7 +265,8 @@ def test_severe_alerts_say_since_when_and_how_far_the_interval_holds() -> None:
         "ic severe 2024-03-11 IC 2024-03-01 2024-02-20 to 2024-03-08 0.0004 "
         "+0.051 \N{MINUS SIGN}0.102"
     ) in text
-    assert "most likely on 2024-03-01, between 2024-02-20 and 2024-03-08 (95% interval)" in text
+    where = "between 2024-02-20 and 2024-03-08 (95% interval, p-value 0.0004)"
+    assert f"most likely on 2024-03-01, {where}" in text
     measured = coverage(
         "overlapping", observations=80, before=0.051, after=-0.102, deviation=0.1, position=43,
         lag=4,

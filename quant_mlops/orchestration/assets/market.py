@@ -17,7 +17,7 @@ from quant_mlops.strategy import Strategy
 
 GROUP = "market"
 # Metadata that the demonstration reads back.
-DEFECTS, NOTES, QUARANTINE = "defects", "notes", "quarantine"
+DEFECTS, FILE_SHA256, NOTES, QUARANTINE = "defects", "file_sha256", "notes", "quarantine"
 
 
 def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
@@ -47,7 +47,7 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={
                 "source": done.batch.source,
-                "file_sha256": done.batch.sha256,
+                FILE_SHA256: done.batch.sha256,
                 "rows_in_file": done.batch.rows_read,
                 "bars_offered": done.written.offered,
                 "bars_stored": done.written.stored,
