@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -49,8 +49,15 @@ def with_error(value: float, error: float, form: str = "+.3f") -> str:
 
 
 def day(moment: date | datetime | None) -> str:
-    """Return a date in ISO form, in UTC, or a dash."""
-    return NONE if moment is None else moment.strftime("%Y-%m-%d")
+    """Return a date in ISO form, an instant to the minute in UTC, or a dash.
+
+    The evening after a session is the next day in UTC, which a bare date would not tell.
+    """
+    if moment is None:
+        return NONE
+    if isinstance(moment, datetime):
+        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+    return moment.isoformat()
 
 
 def return_table(history: MonitoringHistory) -> Markup:
@@ -148,7 +155,7 @@ def _alert_row(alert: AlertEpisode, history: MonitoringHistory) -> list[Cell]:
 
 def model_table(history: MonitoringHistory) -> Markup:
     """List every model version with the times it was live, newest first."""
-    columns = [("model", "fixed"), ("live from", "fixed"), ("to", "fixed"), ("promoted by", ""),
+    columns = [("model", "fixed"), ("live from", ""), ("to", ""), ("promoted by", ""),
                ("why", "wide"), ("learned from", "words"), ("test IC", "number"),
                ("test Sharpe", "number")]  # fmt: skip
     live: dict[UUID, list[Deployment]] = {model.model_id: [] for model in history.models}

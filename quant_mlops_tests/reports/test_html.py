@@ -214,8 +214,8 @@ def test_undefined_numbers_are_dashes(report: str) -> None:
 
 def test_an_alert_tells_what_it_did(paused: str) -> None:
     assert (
-        "pause; reduced, position scale 0.5 from 2024-02-01 ; "
-        "request 3: v1 rejected; the live model stayed; acknowledged by pause on 2024-02-01"
+        "pause; reduced, position scale 0.5 from 2024-02-01 21:00Z; "
+        "request 3: v1 rejected; the live model stayed; acknowledged by pause on 2024-02-01 21:00Z"
     ) in paused
 
 
