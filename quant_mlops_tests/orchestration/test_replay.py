@@ -101,13 +101,13 @@ def test_a_strategy_without_an_end_cannot_be_replayed(context: StrategyContext) 
         quiet(StrategyContext(context.database, context.settings, live)).run()
 
 
-def load_event(context: StrategyContext, desk: Any, digest: str) -> None:
-    """Leave what a run of the strategy's prices notes of the file."""
+def load_event(context: StrategyContext, desk: Any, digest: str | None) -> None:
+    """Leave what a run of the strategy's prices notes of the file, or what a person reports."""
     desk.instance.report_runless_asset_event(
         dg.AssetMaterialization(
             [context.strategy.name, "price_bars"],
             partition=str(context.strategy.first_partition),
-            metadata={FILE_SHA256: digest},
+            metadata={FILE_SHA256: digest} if digest else {},
         )
     )
 
@@ -135,12 +135,14 @@ def test_prices_that_changed_since_they_were_loaded_are_refused_before_anything_
     assert context.database.fetch_all("SELECT count(*) FROM price_bars") == rows
 
 
+@pytest.mark.parametrize("reported", [False, True])
 def test_prices_that_are_the_same_are_loaded_again(
-    context: StrategyContext, desk: Any, monkeypatch: pytest.MonkeyPatch
+    context: StrategyContext, desk: Any, monkeypatch: pytest.MonkeyPatch, reported: bool
 ) -> None:
     path = context.strategy.price_path
     assert path is not None
-    load_event(context, desk, hashlib.sha256(path.read_bytes()).hexdigest())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    load_event(context, desk, None if reported else digest)
     ran: list[str] = []
 
     def run(_: DemoRun, job: str, **__: object) -> None:
