@@ -48,7 +48,7 @@ def with_error(value: float, error: float, form: str = "+.3f") -> str:
     return f"{number(value, form)} ± {number(error, form.lstrip('+'))}"
 
 
-def day(moment: date | datetime | None) -> str:
+def when(moment: date | datetime | None) -> str:
     """Return a date in ISO form, an instant to the minute in UTC, or a dash.
 
     The evening after a session is the next day in UTC, which a bare date would not tell.
@@ -136,18 +136,18 @@ def _alert_row(alert: AlertEpisode, history: MonitoringHistory) -> list[Cell]:
         if state.alert_id == alert.alert_id:
             did.append(
                 f"{state.status}, position scale {state.position_scale:g} "
-                f"from {day(state.effective_from)}"
+                f"from {when(state.effective_from)}"
             )
     for retrain in history.retrains:
         if retrain.alert_id == alert.alert_id:
             did.append(f"request {retrain.request_id}: {retrain_words(retrain)}")
     if alert.acknowledged_by is not None:
-        did.append(f"acknowledged by {alert.acknowledged_by} on {day(alert.acknowledged_at)}")
+        did.append(f"acknowledged by {alert.acknowledged_by} on {when(alert.acknowledged_at)}")
     return [
         badge(alert.severity),
         alert.rule.replace("_", " "),
-        day(alert.opened_session),
-        "open" if alert.closed_session is None else day(alert.closed_session),
+        when(alert.opened_session),
+        "open" if alert.closed_session is None else when(alert.closed_session),
         alert.message,
         "; ".join(did),
     ]
@@ -170,8 +170,8 @@ def model_table(history: MonitoringHistory) -> Markup:
         ]
         for deployment in live[model.model_id]:
             began = deployment.live_from
-            ended = "live now" if deployment.live_to is None else day(deployment.live_to)
-            cells = [day(began), ended, deployment.promoted_by, deployment.reason]
+            ended = "live now" if deployment.live_to is None else when(deployment.live_to)
+            cells = [when(began), ended, deployment.promoted_by, deployment.reason]
             rows.append(((model.name, model.version, began), [_named(model), *cells, *facts]))
         if not live[model.model_id]:
             never = ["never", NONE, NONE, _outcomes(model, history)]
@@ -218,7 +218,7 @@ def retrain_table(retrains: Sequence[Retrain]) -> Markup:
     rows: list[list[Cell]] = [
         [
             str(retrain.request_id),
-            day(retrain.session),
+            when(retrain.session),
             retrain.requested_by,
             "yes" if retrain.may_promote else "no",
             retrain_words(retrain),
