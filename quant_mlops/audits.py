@@ -73,6 +73,7 @@ def leakage_audit(strategy: StrategyContext, first: date, last: date) -> list[Fe
             knowledge_time=now,
             universe=strategy.strategy.universe_name,
             strategy_id=strategy.strategy.name,
+            max_ages=strategy.strategy.max_ages,
         ),
     )
     spine = content.table.select(["entity_key", "decision_time", "label"])

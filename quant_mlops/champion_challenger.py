@@ -81,14 +81,25 @@ def _with_features(
     """Return the rows with the versions of features that a model was trained on.
 
     A champion may be older than the strategy's present features: what the snapshot does not hold
-    in its version is looked up as it was known at each decision.
+    in its version, or with its limit of age, is looked up as it was known at each decision.
     """
-    held = snapshot.feature_versions
-    others = {n: version for n, version in model.features.items() if held.get(n) != version}
+    held, ages = snapshot.feature_versions, snapshot.max_ages
+    others = {
+        name: version
+        for name, version in model.features.items()
+        if held.get(name) != version or ages.get(name) != model.max_ages.get(name)
+    }
     if not others:
         return table
     spine = pa.table({"entity_key": table["entity_key"], "time": table["decision_time"]})
-    known = features_as_known(context.store, spine, others, knowledge_time=snapshot.knowledge_time)
+    known = features_as_known(
+        context.store,
+        context.calendar,
+        spine,
+        others,
+        knowledge_time=snapshot.knowledge_time,
+        max_ages=model.max_ages,
+    )
     table = table.drop_columns([name for name in others if name in table.column_names])
     for name in others:
         table = table.append_column(name, known[name])

@@ -210,6 +210,7 @@ def build_snapshot(context: StrategyContext, as_of: datetime) -> Snapshot:
         knowledge_time=as_of,
         universe=strategy.universe_name,
         strategy_id=strategy.name,
+        max_ages=strategy.max_ages,
     )
     return store_snapshot(
         context.database,

@@ -23,8 +23,8 @@ from quant_mlops.features.definition import (
 from quant_mlops.market.calendar import TradingCalendar, trading_calendar
 from quant_mlops.serving.returns import PortfolioRules
 from quant_mlops.strategy_sections import (
+    AT_ODDS,
     BUNDLED_SAMPLE,
-    OUT_OF_ORDER,
     FeatureSettings,
     GateSettings,
     LearnerSettings,
@@ -108,6 +108,12 @@ class Strategy(Section):
     def feature_versions(self) -> dict[str, int]:
         """Version of each feature, in the order of the model's columns."""
         return {definition.name: definition.version for definition in self.definitions}
+
+    @property
+    def max_ages(self) -> dict[str, int]:
+        """Sessions that each feature's value may be older than its availability lag explains."""
+        own = self.features.max_age_sessions_of
+        return {name: own.get(name, self.features.max_age_sessions) for name in self.features.names}
 
     @property
     def label(self) -> LabelDefinition:
@@ -260,7 +266,7 @@ def _what_is_wrong(
         return f"{key} is no {noun}; {hint}"
     if first["type"] == "missing":
         return f"{key} is missing; add it"
-    if first["type"] == OUT_OF_ORDER:
+    if first["type"] == AT_ODDS:
         return f"{key} {first['msg']}; correct one of them"
     received = repr(first["input"])
     if len(received) > LONGEST_VALUE:

@@ -15,7 +15,7 @@ from quant_mlops.training.look_ahead import DEFAULT_LIMIT
 
 BUNDLED_SAMPLE = "bundled:sample"
 BUILTIN_FEATURES = "quant_mlops.features.builtin"
-OUT_OF_ORDER = "out_of_order"
+AT_ODDS = "at_odds"
 
 
 class Section(BaseModel):
@@ -39,10 +39,26 @@ class UniverseSettings(Section):
 
 
 class FeatureSettings(Section):
-    """Which features the model learns from, and the module that defines them."""
+    """Which features the model learns from, the module that defines them, and their age limit.
+
+    A value more than `max_age_sessions` older than its availability lag explains counts as
+    missing, in training and live; `max_age_sessions_of` says it of features that come more rarely.
+    """
 
     names: tuple[str, ...] = Field(min_length=1)
     module: str = BUILTIN_FEATURES
+    max_age_sessions: Integer = Field(default=5, ge=0)
+    max_age_sessions_of: dict[str, Annotated[Integer, Field(ge=0)]] = Field(default_factory=dict)
+
+    @field_validator("max_age_sessions_of")
+    @classmethod
+    def _of_its_features(cls, ages: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        others = [name for name in ages if name not in info.data.get("names", ages)]
+        if others:
+            raise PydanticCustomError(
+                AT_ODDS, "features.names does not hold {others}", {"others": ", ".join(others)}
+            )
+        return ages
 
 
 class LearnerSettings(Section):
@@ -138,7 +154,7 @@ class RuleSettings(Section):
         wrong = AlertConfig().ic_wrong
         if warning < wrong:
             raise PydanticCustomError(
-                OUT_OF_ORDER,
+                AT_ODDS,
                 "{warning} is below {wrong}, where ic_negative pauses the strategy, so that the "
                 "warning would come after it",
                 {"warning": warning, "wrong": wrong},
@@ -155,7 +171,7 @@ class RuleSettings(Section):
         warning, rises = info.data[name], name.startswith("psi")
         if critical < warning if rises else critical > warning:
             raise PydanticCustomError(
-                OUT_OF_ORDER,
+                AT_ODDS,
                 "{critical} is {side} rules.{name}, which is {warning}, so that the warning would "
                 "come after it",
                 {

@@ -103,7 +103,7 @@ def price_file(tmp_path_factory: pytest.TempPathFactory, days: list[date]) -> Pa
         for i, day in enumerate(days):
             before = memory[i] * before + float(random.normal(0, deviation[i]))
             price *= 1 + before
-            listed = not (n == 0 and i < 300) and not (n == 1 and i > 650)
+            listed = not (n == 0 and i < 300) and not (n == 1 and i > 670)
             if listed and i not in GAP:
                 lines.append(f"{day},T{n:02d},{price:.6f}")
     path = tmp_path_factory.mktemp("prices") / "prices.csv"
@@ -287,6 +287,19 @@ def test_a_gap_in_the_prices_is_reported_and_the_loop_goes_on(
     assert database.fetch_all("SELECT count(*) FROM drift_metrics WHERE ic IS NULL") != [(0,)]
 
 
+def test_a_volatility_from_before_a_gap_serves_for_five_sessions(
+    ran: tuple[StrategyContext, list[str]], days: list[date]
+) -> None:
+    """Twenty sessions without a hole make the next one; what is older than a week is not used."""
+    before, after = GAP[0] - 1, GAP[1] + 21
+    rows = ran[0].database.fetch_all("SELECT DISTINCT session FROM predictions")
+    predicted = {day for (day,) in rows}
+    for place in range(before, after + 6):
+        bar = place - 1 not in GAP
+        newest = before if place <= after else place - 1
+        assert (days[place] in predicted) == (bar and place - 1 - newest <= 5), days[place]
+
+
 def test_tickers_that_come_and_go_are_predicted_while_they_trade(
     ran: tuple[StrategyContext, list[str]], days: list[date]
 ) -> None:
@@ -294,7 +307,7 @@ def test_tickers_that_come_and_go_are_predicted_while_they_trade(
     held = dict(
         database.fetch_all("SELECT entity_key, max(session) FROM predictions GROUP BY entity_key")
     )
-    assert held["T01"] == days[651]
+    assert held["T01"] == days[671]
     assert {day for name, day in held.items() if name != "T01"} == {days[-1]}
     rows = database.fetch_all("SELECT uri FROM training_snapshots ORDER BY knowledge_time")
     assert len(rows) >= 3
@@ -539,6 +552,33 @@ def test_a_champion_with_other_features_is_compared_on_its_own(
     assert plain.snapshot.row_count == other.snapshot.row_count
     assert np.isfinite(compared[0]).any()
     np.testing.assert_array_equal(compared[1], compared[0])
+
+
+def test_a_champion_is_compared_with_the_limits_of_age_that_it_is_served_with(
+    started: StrategyContext,
+    days: list[date],
+    open_context: OpenContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def compare(champion: np.ndarray, challenger: np.ndarray, **options: Any) -> Any:
+        compared.append((champion, challenger))
+        return compare_models(champion, challenger, **options)
+
+    monkeypatch.setattr(champion_challenger, "compare_models", compare)
+    lenient = open_context(
+        started.database,
+        **{
+            "min_probability = 0.5": "min_probability = 1.0",
+            "[training]": "max_age_sessions = 30\n[training]",
+        },
+    )
+    retraining.retrain(lenient, as_of=evaluation_time(started, days[GAP[1] + 20]))
+    ((champion, challenger),) = compared
+    # The test split lies after the gap, where the volatility is from before it.
+    assert np.isfinite(challenger).all()
+    assert np.isnan(champion).all()
 
 
 def test_without_prices_or_history_the_sentence_says_what_to_do(

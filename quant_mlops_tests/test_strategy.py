@@ -101,6 +101,15 @@ def test_learners_walk_forward_only_where_the_file_says_so(tmp_path: Path) -> No
         read_strategy(write(tmp_path, text.replace("folds = 3", "folds = 3\nfold = 2")))
 
 
+def test_features_have_one_limit_of_age_and_some_their_own(tmp_path: Path) -> None:
+    assert read_strategy(write(tmp_path, GOOD)).max_ages == {"rsi_14": 5, "ret_5d": 5}
+    own = "max_age_sessions = 3\nmax_age_sessions_of = { ret_5d = 70 }\n[training]"
+    strategy = read_strategy(write(tmp_path, GOOD.replace("[training]", own)))
+    assert strategy.max_ages == {"rsi_14": 3, "ret_5d": 70}
+    with pytest.raises(StrategyError, match=r"names does not hold vol_20d; correct one of them"):
+        read_strategy(write(tmp_path, GOOD.replace("[training]", own.replace("ret_5d", "vol_20d"))))
+
+
 def test_the_gate_asks_for_returns_only_where_the_file_says_so(tmp_path: Path) -> None:
     gate = read_strategy(write(tmp_path, GOOD)).promotion_gate
     assert gate == PromotionGate(60, 0.8, 0.0)
@@ -137,6 +146,18 @@ def test_the_gate_asks_for_returns_only_where_the_file_says_so(tmp_path: Path) -
         ('name = "mine"', 'name = "Mine strategy"', "name"),
         ("val_sessions = 60", 'val_sessions = "many"', "training.val_sessions"),
         ('names = ["rsi_14", "ret_5d"]', "names = []", "features.names"),
+        ("[training]", "max_age_sessions = -1\n[training]", "features.max_age_sessions"),
+        ("[training]", "max_age_sessions = 1.5\n[training]", "features.max_age_sessions"),
+        (
+            "[training]",
+            "max_age_sessions_of = { ret_5d = -1 }\n[training]",
+            "features.max_age_sessions_of.ret_5d",
+        ),
+        (
+            "[training]",
+            "max_age_sessions_of = { vol_20d = 1 }\n[training]",
+            "features.max_age_sessions_of",
+        ),
         ("cost_bps = 7.0", "cost_bps = -1.0", "portfolio.cost_bps"),
         ("first_session = 2021-01-04", 'first_session = "soon"', "monitoring.first_session"),
         ("penalties = [0.1]", "penalties = [nan]", "training.learners.0.params"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import fields
 from datetime import UTC, datetime
 from uuid import UUID
@@ -23,6 +24,7 @@ from quant_mlops.training.snapshot_files import (
     verified_data,
 )
 from quant_mlops.training.snapshot_verification import revisions_since, verify_snapshot
+from quant_mlops.wording import counted
 
 
 @click.group(epilog="Example: quant-mlops snapshot list")
@@ -176,7 +178,23 @@ def _pairs(found: Snapshot) -> list[tuple[str, object]]:
         ("rows", f"{found.row_count:,}"),
         ("left out", ", ".join(f"{n:,} {why}" for why, n in found.left_out.items())),
         ("features", ", ".join(f"{n}@{v}" for n, v in found.feature_versions.items())),
+        ("values", _ages(found)),
         ("label", found.label),
         ("file", found.uri),
         ("code", found.code_version),
     ]
+
+
+def _ages(found: Snapshot) -> str:
+    """Say how old values may be: what most features have in common, then the others."""
+    ages = found.max_ages
+    names: dict[int | None, list[str]] = defaultdict(list)
+    for name in found.feature_names:
+        names[ages.get(name)].append(name)
+    usual, *others = sorted(names, key=lambda age: -len(names[age]))
+    said = [_age(usual), *(f"{', '.join(names[age])} {_age(age)}" for age in others)]
+    return "; ".join(said)
+
+
+def _age(sessions: int | None) -> str:
+    return "of any age" if sessions is None else f"up to {counted(sessions, 'session')} old"

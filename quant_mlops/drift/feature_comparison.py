@@ -114,6 +114,7 @@ def compare_feature(
         calendar,
         reach,
         {name: version},
+        max_ages=snapshot.max_ages,
         knowledge_time=calendar.close_time(session) + evaluation_lag,
         universe=universe,
         tickers=traded_tickers(store.database, strategy_id, universe=universe),

@@ -90,7 +90,7 @@ def write_feature_drift(
         model = loader.load(model_id)
         profiles = _profiles(store.database, model)
         inputs = decision_inputs(
-            store, calendar, reach, model.features,
+            store, calendar, reach, model.features, max_ages=model.max_ages,
             knowledge_time=from_microseconds(int(evaluated)), universe=universe, tickers=tickers,
         )  # fmt: skip
         day = np.searchsorted(reach, inputs.table["session"].to_numpy().astype("datetime64[D]"))

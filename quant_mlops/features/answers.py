@@ -39,10 +39,13 @@ class Answers:
             (row, text) for row, text in zip(rows, documents, strict=True) if text is not None
         )
 
-    def columns(self) -> Iterator[tuple[str, pa.Array]]:
-        """Yield the features with their columns, of doubles or of JSON text."""
+    def columns(self, *, numbers_only: bool = False) -> Iterator[tuple[str, pa.Array]]:
+        """Yield the features with their columns, of doubles or of JSON text.
+
+        With `numbers_only` all are doubles, null where there is a document.
+        """
         for name, numbers in self._numbers.items():
-            documents = self._documents.get(name)
+            documents = None if numbers_only else self._documents.get(name)
             if not documents:
                 yield name, pa.array(numbers, mask=np.isnan(numbers))
                 continue

@@ -116,15 +116,17 @@ def resolve_versions(
     return resolved
 
 
-def require_registered(database: Database, versions: Mapping[str, int]) -> None:
-    """Refuse versions that have never been registered or written.
+def require_registered(
+    database: Database, versions: Mapping[str, int]
+) -> dict[str, RegisteredFeature]:
+    """Return what is registered of each version, by name; one that is nowhere is refused.
 
     Raises
     ------
     UnknownFeatureError
         A read of such a version would return nothing for ever, without a word.
     """
-    known = {(f.feature_name, f.feature_version) for f in registered_features(database)}
+    known = {(f.feature_name, f.feature_version): f for f in registered_features(database)}
     for name, version in versions.items():
         if (name, version) not in known:
             held = ", ".join(f"{n}@{v}" for n, v in sorted(known) if n == name)
@@ -132,6 +134,7 @@ def require_registered(database: Database, versions: Mapping[str, int]) -> None:
                 f"feature {name}@{version} is not in the store, which holds {held or 'none'} of "
                 f"that name; write it first or ask for one of these"
             )
+    return {name: known[name, version] for name, version in versions.items()}
 
 
 def missing_allowed(database: Database) -> set[tuple[str, int]]:

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from quant_mlops.database.queries import query
 from quant_mlops.errors import FeatureStoreError
+from quant_mlops.features.age_limit import EARLIEST
 from quant_mlops.features.catalog import resolve_versions
 from quant_mlops.features.definition import FeatureDefinition, Values
 from quant_mlops.features.instants import column_as_utc
-from quant_mlops.features.spine import EARLIEST, read_spine
+from quant_mlops.features.spine import read_spine
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.truncation import (
     DEFAULT_SAMPLES,

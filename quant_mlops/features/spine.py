@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,17 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from quant_mlops.errors import FeatureStoreError, InvalidValueError
+from quant_mlops.errors import FeatureStoreError
+from quant_mlops.features.age_limit import EARLIEST, Instants, MaxAge, oldest_events
 from quant_mlops.features.instants import column_as_utc
 from quant_mlops.features.rows import arrow_table
-from quant_mlops.instants import MICROSECOND
-from quant_mlops.market.calendar import trading_calendar
 
-Instants = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.intp]
-
-# What PostgreSQL and datetime both hold: the years 1 to 9999.
-EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 @dataclass(frozen=True)
@@ -76,9 +70,7 @@ class Spine:
                 yield entity, int(row), int(time), int(event)
 
 
-def read_spine(
-    frame: Any, *, zone: ZoneInfo, max_age: timedelta | int | None, calendar: str
-) -> Spine:
+def read_spine(frame: Any, *, zone: ZoneInfo, max_age: MaxAge, calendar: str) -> Spine:
     """Read a frame with the columns `entity_key` and `time`.
 
     Parameters
@@ -86,7 +78,7 @@ def read_spine(
     frame : pyarrow.Table, pandas.DataFrame, or any object with the Arrow interface
     zone : ZoneInfo
         Zone of naive times.
-    max_age : timedelta or int, optional
+    max_age : timedelta, int or AgeLimit, optional
         How old the event of an answer may be at its time: a duration, or sessions of the
         calendar that have closed since.
     calendar : str
@@ -123,30 +115,6 @@ def read_spine(
         rows = order[start:stop]
         questions[name] = Questions(rows, times[rows], None if bound is None else bound[rows])
     return Spine(table, questions)
-
-
-def oldest_events(times: Instants, max_age: timedelta | int | None, *, calendar: str) -> Instants:
-    """Return the oldest event time that is still young enough at each time, microseconds UTC.
-
-    Without a bound all are. An age in sessions is how many sessions of the calendar have closed
-    after the event and by the time: on Monday before the close, the close of Friday is 0
-    sessions old.
-    """
-    if max_age is None:
-        return np.full(len(times), EARLIEST)
-    if isinstance(max_age, timedelta):
-        if max_age < timedelta(0):
-            raise InvalidValueError(f"max_age {max_age} is negative; give a duration of 0 or more")
-        return np.maximum(times - min(max_age // MICROSECOND, LATEST), EARLIEST)
-    if isinstance(max_age, bool) or not isinstance(max_age, int | np.integer) or max_age < 0:
-        raise InvalidValueError(
-            f"max_age {max_age!r} is neither a duration nor a number of sessions; give a timedelta "
-            f"or a whole number of 0 or more"
-        )
-    sessions = trading_calendar(calendar)
-    closes = sessions.closes(sessions.sessions(sessions.first_day, sessions.last_day))
-    place = np.searchsorted(closes, times, side="right") - 1 - int(max_age)
-    return np.where(place >= 0, closes[np.maximum(place, 0)], EARLIEST)
 
 
 def _by_entity_and_time(codes: npt.NDArray[np.int32], times: Instants) -> Positions:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
+from quant_mlops.features.age_limit import oldest_events
 from quant_mlops.features.availability import Lag, available_times
 from quant_mlops.features.catalog import missing_allowed, require_registered, resolve_versions
 from quant_mlops.features.instants import INSTANT, as_utc
@@ -22,7 +23,7 @@ from quant_mlops.features.rows import (
     frame_to_rows,
     settle_missing,
 )
-from quant_mlops.features.spine import oldest_events, read_spine
+from quant_mlops.features.spine import read_spine
 from quant_mlops.features.table import point_in_time_table
 from quant_mlops.features.values import FeatureValue, value_columns
 from quant_mlops.features.vintage import Vintage

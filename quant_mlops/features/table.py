@@ -15,10 +15,11 @@ import pyarrow as pa
 from quant_mlops.database import Database
 from quant_mlops.errors import FeatureStoreError
 from quant_mlops.features.access_path import AccessPath, choose_access_path
+from quant_mlops.features.age_limit import EARLIEST
 from quant_mlops.features.answers import Answers
 from quant_mlops.features.probe import answer_by_probes
 from quant_mlops.features.scan import answer_by_scan
-from quant_mlops.features.spine import EARLIEST, Spine
+from quant_mlops.features.spine import Spine
 from quant_mlops.features.vintage import Vintage, require_vintage
 from quant_mlops.instants import from_microseconds
 
@@ -31,6 +32,7 @@ def point_in_time_table(
     knowledge_time: datetime,
     vintage: Vintage = "as_known",
     since: datetime | None = None,
+    numbers_only: bool = False,
     access_path: AccessPath | None = None,
 ) -> pa.Table:
     """Return the spine's table with a column for each feature as it was known at each row's time.
@@ -47,6 +49,8 @@ def point_in_time_table(
     since : datetime, optional
         Aware; an event time before which no answer lies, as the caller knows. A scan begins
         there, and one that is too late loses answers.
+    numbers_only : bool
+        Whether a JSON document counts as missing.
     access_path : AccessPath, optional
         How to read; by default what the cost rule says.
 
@@ -83,6 +87,6 @@ def point_in_time_table(
         else:
             answer_by_scan(database, spine, bounds, answers, vintage=vintage, readers=path.readers)
     table = spine.table
-    for name, column in answers.columns():
+    for name, column in answers.columns(numbers_only=numbers_only):
         table = table.append_column(name, column)
     return table

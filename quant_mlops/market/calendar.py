@@ -53,6 +53,7 @@ class TradingCalendar:
         self._days: Days = source.sessions.to_numpy().astype("datetime64[D]")
         self._opens: Instants = _microseconds(source.opens)
         self._closes: Instants = _microseconds(source.closes)
+        self._closes.flags.writeable = False
         lower, upper = source.bound_min(), source.bound_max()
         self.first_day: date = max(FIRST_DAY, lower.date()) if lower is not None else FIRST_DAY
         self.last_day: date = min(through, upper.date()) if upper is not None else through
@@ -111,6 +112,11 @@ class TradingCalendar:
     def closes(self, sessions: SessionsLike) -> Instants:
         """Return when sessions close, in microseconds since 1970-01-01 UTC."""
         return self._closes[self.positions(sessions)]
+
+    @property
+    def all_closes(self) -> Instants:
+        """When every session covered closes, ascending, in microseconds since 1970-01-01 UTC."""
+        return self._closes
 
     def open_time(self, session: date) -> datetime:
         """Return when a session opens, in UTC."""

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_mlops.errors import FeatureLogicChangedError, RegistryError
-from quant_mlops.features.catalog import registered_features
+from quant_mlops.features.age_limit import AgeLimit
+from quant_mlops.features.catalog import RegisteredFeature, registered_features
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.kept_models import fitted_model, recipe_of
 from quant_mlops.training.learners import FittedModel
@@ -21,14 +22,28 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A verified model with the features it was trained on."""
+    """A verified model with the features it was trained on.
+
+    Attributes
+    ----------
+    features : dict of str to int
+        Pinned versions, in the order of the columns.
+    age_limits : dict of str to AgeLimit
+        Of the features whose values counted as missing from some age on when it was trained.
+    """
 
     model_id: UUID
     label: str
     features: dict[str, int]
+    age_limits: dict[str, AgeLimit]
     horizon: int
     calendar: str
     fitted: FittedModel
+
+    @property
+    def max_ages(self) -> dict[str, int]:
+        """Sessions that a value may be older than its lag explains, of features with a limit."""
+        return {name: limit.sessions for name, limit in self.age_limits.items()}
 
     def predict(self, features: Floats) -> Floats:
         """Return one signal for each row of features, shape (R,).
@@ -62,9 +77,9 @@ class ModelLoader:
         self._loaded: dict[UUID, ServedModel] = {}
 
     @cached_property
-    def _logic(self) -> dict[tuple[str, int], str]:
+    def _registered(self) -> dict[tuple[str, int], RegisteredFeature]:
         return {
-            (feature.feature_name, feature.feature_version): feature.logic_hash
+            (feature.feature_name, feature.feature_version): feature
             for feature in registered_features(self.registry.database)
         }
 
@@ -94,10 +109,16 @@ class ModelLoader:
         snapshot = find_snapshot(self.registry.database, model.snapshot_id)
         self._refuse_changed_logic(model.label, snapshot)
         recipe = recipe_of(self.registry, model_id)
+        features = {name: snapshot.feature_versions[name] for name in recipe.features}
         return ServedModel(
             model_id=model_id,
             label=model.label,
-            features={name: snapshot.feature_versions[name] for name in recipe.features},
+            features=features,
+            age_limits={
+                name: AgeLimit(sessions, self._registered[name, features[name]].availability_lag)
+                for name, sessions in snapshot.max_ages.items()
+                if name in features
+            },
             horizon=int(snapshot.label["horizon"]),
             calendar=str(snapshot.label["calendar"]),
             fitted=fitted_model(self.registry, model_id, recipe),
@@ -105,7 +126,8 @@ class ModelLoader:
 
     def _refuse_changed_logic(self, label: str, snapshot: Snapshot) -> None:
         for name, entry in snapshot.features.items():
-            stored = self._logic.get((name, entry["version"]), "")
+            registered = self._registered.get((name, entry["version"]))
+            stored = "" if registered is None else registered.logic_hash
             if stored != entry["logic_hash"]:
                 raise FeatureLogicChangedError(
                     f"{label} was trained on {name}@{entry['version']} with logic "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -69,11 +69,16 @@ def decision_inputs(
     sessions: Sessions,
     features: dict[str, int],
     *,
+    max_ages: Mapping[str, int],
     knowledge_time: datetime,
     universe: str | None = None,
     tickers: Sequence[str] | None = None,
 ) -> DecisionInputs:
-    """Return the features of every name in the universe at the open of each session."""
+    """Return the features of every name in the universe at the open of each session.
+
+    Versions and limits of age are those of a model's training set: what is too old for the one
+    is so for the other.
+    """
     spine = decision_spine(
         store.database,
         calendar,
@@ -82,7 +87,9 @@ def decision_inputs(
         universe=universe,
         tickers=tickers,
     )
-    joined = features_as_known(store, spine.table, features, knowledge_time=knowledge_time)
+    joined = features_as_known(
+        store, calendar, spine.table, features, knowledge_time=knowledge_time, max_ages=max_ages
+    )
     return DecisionInputs(joined, tuple(features))
 
 
@@ -142,7 +149,7 @@ def predict_sessions(
         chosen = sessions[[m == model_id for m in live]]
         model = loader.load(model_id)
         inputs = decision_inputs(
-            store, calendar, chosen, model.features,
+            store, calendar, chosen, model.features, max_ages=model.max_ages,
             knowledge_time=knowledge_time, universe=universe, tickers=tickers,
         )  # fmt: skip
         rows, missing = _predict(model, inputs, strategy_id)

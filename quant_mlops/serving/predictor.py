@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from threading import Lock
+from typing import Literal
 from uuid import UUID
 
 import numpy as np
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from quant_mlops.database import Database
 from quant_mlops.database.held_connections import HeldConnections
 from quant_mlops.errors import InvalidValueError, PredictionError
+from quant_mlops.features.age_limit import oldest_events, require_age
 from quant_mlops.features.instants import as_utc
 from quant_mlops.features.store import FeatureStore
-from quant_mlops.instants import EPOCH, MICROSECOND, to_microseconds
+from quant_mlops.instants import EPOCH, to_microseconds
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.serving.decision import (
@@ -25,12 +27,9 @@ from quant_mlops.serving.decision import (
     read_decision,
 )
 from quant_mlops.serving.live_models import ModelLoader, ServedModel
-from quant_mlops.serving.prediction import NEVER, FeaturesUsed, Prediction
+from quant_mlops.serving.prediction import FeaturesUsed, Prediction
 from quant_mlops.serving.predictions import feature_digests
 from quant_mlops.serving.recording import record_predictions
-
-# A week: what is older belongs to a series that broke off, or to one that nobody feeds.
-MAX_AGE_SESSIONS = 5
 
 
 class Predictor:
@@ -48,14 +47,16 @@ class Predictor:
         Where features are read and predictions are stored; a libpq string or URL will do.
     registry : ModelRegistry, optional
         Of the same database, which is the default.
-    max_age : int, timedelta or None
-        A feature whose event is older counts as missing: sessions that have closed since, or a
-        duration. With None a series that broke off years ago is served like today's.
+    max_age : {"as_trained"}, int, timedelta or None
+        A feature whose event is older counts as missing. By default the limits are those of the
+        training set of the live model, as for the daily predictions; a number of sessions that
+        have closed since, or a duration, stands in their place. With None a series that broke off
+        years ago is served like today's.
 
     Raises
     ------
     InvalidValueError
-        `max_age` is negative.
+        `max_age` is negative, or none of these.
     """
 
     def __init__(
@@ -64,16 +65,14 @@ class Predictor:
         store: FeatureStore | Database | str,
         registry: ModelRegistry | None = None,
         *,
-        max_age: int | timedelta | None = MAX_AGE_SESSIONS,
+        max_age: int | timedelta | Literal["as_trained"] | None = "as_trained",
     ) -> None:
-        too_small = max_age < timedelta(0) if isinstance(max_age, timedelta) else (max_age or 0) < 0
-        if too_small:
-            raise InvalidValueError(f"max_age {max_age} is negative; give 0 or more, or None")
+        if max_age != "as_trained":
+            require_age(max_age)
         self.strategy_id = strategy_id
         self.store = store if isinstance(store, FeatureStore) else FeatureStore(store)
         self.registry = registry or ModelRegistry(self.store.database)
         self.max_age = max_age
-        self._closes: dict[str, npt.NDArray[np.int64]] = {}
         self._connections = HeldConnections(self.store.database, prepare_connection)
         self._models: dict[UUID, ServedModel] = {}
         self._loading = Lock()
@@ -176,7 +175,7 @@ class Predictor:
     def _apply(
         self, model: ServedModel, decision: Decision, entities: list[str]
     ) -> list[Prediction]:
-        fresh = decision.event_times >= self._oldest(model.calendar, decision.as_of_time)
+        fresh = decision.event_times >= self._oldest(model, decision.as_of_time)
         values = np.where(fresh, decision.values, np.nan)
         complete = np.all(np.isfinite(values), axis=1)
         usable = values[complete]
@@ -208,20 +207,17 @@ class Predictor:
             )
         return predictions
 
-    def _oldest(self, calendar: str, instant: datetime) -> int:
-        """Return the oldest event that counts at an instant, in microseconds UTC."""
-        at = to_microseconds(instant)
-        if self.max_age is None:
-            return NEVER
-        if isinstance(self.max_age, timedelta):
-            return at - self.max_age // MICROSECOND
-        if calendar not in self._closes:
-            exchange = trading_calendar(calendar)
-            sessions = exchange.sessions(exchange.first_day, exchange.last_day)
-            self._closes[calendar] = exchange.closes(sessions)
-        closes = self._closes[calendar]
-        place = int(np.searchsorted(closes, at, side="right")) - 1 - self.max_age
-        return int(closes[max(place, 0)])
+    def _oldest(self, model: ServedModel, instant: datetime) -> npt.NDArray[np.int64]:
+        """Return the oldest event of each feature that counts at an instant, shape (F,)."""
+        limits = [
+            model.age_limits.get(name) if self.max_age == "as_trained" else self.max_age
+            for name in model.features
+        ]
+        at = np.array([to_microseconds(instant)])
+        oldest = {
+            limit: oldest_events(at, limit, calendar=model.calendar)[0] for limit in set(limits)
+        }
+        return np.array([oldest[limit] for limit in limits])
 
     def _session(self, calendar: str, instant: datetime) -> date:
         """Return the session decided on; one call in a session looks into the calendar."""

@@ -50,6 +50,9 @@ class SnapshotDefinition:
     label : LabelDefinition
     first, last : date
         Sessions of decision, both included.
+    max_ages : mapping of str to int
+        Sessions that a feature's value may be older than its availability lag explains; it counts
+        as missing after that. Values of features that are not named count for ever.
     knowledge_time : datetime
         Aware. No price, feature, label or membership known only later enters.
     universe : str, optional
@@ -74,18 +77,29 @@ class SnapshotDefinition:
     strategy_id: str | None = None
     listed_by: datetime | None = None
     vintage: Vintage = "as_known"
+    max_ages: Mapping[str, int] = field(default_factory=dict)
 
     def meaning(self) -> dict[str, Any]:
         """Return what decides the meaning of the columns, as the fingerprint takes it."""
-        return meaning(self.features, self.label.describe(), self.universe)
+        return meaning(
+            self.features, self.label.describe(), universe=self.universe, max_ages=self.max_ages
+        )
 
 
 def meaning(
-    features: Mapping[str, int], label: Mapping[str, Any], universe: str | None
+    features: Mapping[str, int],
+    label: Mapping[str, Any],
+    *,
+    universe: str | None,
+    max_ages: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return what decides the meaning of a training set's rows and columns."""
     document: dict[str, Any] = {"features": dict(features), "label": dict(label)}
-    return document if universe is None else document | {"universe": universe}
+    if universe is not None:
+        document["universe"] = universe
+    if max_ages:
+        document["max_age_sessions"] = dict(max_ages)
+    return document
 
 
 @dataclass(frozen=True)
@@ -231,7 +245,13 @@ def _collect_block(
     is_open = _label_is_open(panel, session, label.horizon, to_microseconds(knowledge_time))
     spine = spine.filter(pa.array(has_label))
     joined = features_as_known(
-        store, spine, features, knowledge_time=knowledge_time, vintage=definition.vintage
+        store,
+        calendar,
+        spine,
+        features,
+        knowledge_time=knowledge_time,
+        max_ages=definition.max_ages,
+        vintage=definition.vintage,
     ).rename_columns([*KEY_COLUMNS, *features])
     complete = _complete(joined, features)
     left_out = {

@@ -76,9 +76,17 @@ class Snapshot:
         return {name: int(entry["version"]) for name, entry in entries}
 
     @property
+    def max_ages(self) -> dict[str, int]:
+        """Sessions that a value may be older than its lag explains, of features with a limit."""
+        ages = {name: self.features[name].get("max_age_sessions") for name in self.feature_versions}
+        return {name: int(age) for name, age in ages.items() if age is not None}
+
+    @property
     def meaning(self) -> dict[str, Any]:
         """What decides the meaning of the columns, as the fingerprint takes it."""
-        return meaning(self.feature_versions, self.label, self.universe)
+        return meaning(
+            self.feature_versions, self.label, universe=self.universe, max_ages=self.max_ages
+        )
 
     @property
     def feature_names(self) -> list[str]:

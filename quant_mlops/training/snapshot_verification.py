@@ -170,6 +170,7 @@ def definition_of(snapshot: Snapshot) -> SnapshotDefinition:
         universe=snapshot.universe,
         strategy_id=snapshot.strategy_id,
         listed_by=snapshot.created_at,
+        max_ages=snapshot.max_ages,
     )
 
 

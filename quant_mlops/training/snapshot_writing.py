@@ -128,6 +128,7 @@ def _identity(
     code: CodeVersion,
 ) -> dict[str, Any]:
     """Return the manifest: what the file is, so that it explains itself without the database."""
+    ages = definition.max_ages
     return {
         "strategy_id": strategy_id,
         "fingerprint": written.fingerprint,
@@ -135,6 +136,7 @@ def _identity(
         "spine_sessions": [definition.first.isoformat(), definition.last.isoformat()],
         "features": {
             name: {"version": version, "logic_hash": logic_hashes.get(name, ""), "position": i}
+            | ({"max_age_sessions": ages[name]} if name in ages else {})
             for i, (name, version) in enumerate(definition.features.items())
         },
         "label": definition.label.describe(),

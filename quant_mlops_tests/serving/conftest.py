@@ -147,6 +147,7 @@ def register(
     names: Sequence[str] = NAMES,
     logic_hash: str = "",
     version: int = 1,
+    max_ages: Mapping[str, int] | None = None,
 ) -> ModelInfo:
     """Enter a fitted model with the row of a snapshot that it could have been trained on."""
     snapshot_id = uuid4()
@@ -166,7 +167,12 @@ def register(
             "left_out": Jsonb({}),
             "features": Jsonb(
                 {
-                    name: {"version": version, "logic_hash": logic_hash, "position": i}
+                    name: {
+                        "version": version,
+                        "logic_hash": logic_hash,
+                        "position": i,
+                        "max_age_sessions": (max_ages or {}).get(name),
+                    }
                     for i, name in enumerate(names)
                 }
             ),
@@ -197,7 +203,14 @@ class Stage:
     calendar: TradingCalendar
     strategies: int = 0
 
-    def fit(self, learner: str, seed: int = 0, *, names: Sequence[str] = NAMES) -> ModelInfo:
+    def fit(
+        self,
+        learner: str,
+        seed: int = 0,
+        *,
+        names: Sequence[str] = NAMES,
+        max_ages: Mapping[str, int] | None = None,
+    ) -> ModelInfo:
         """Fit a model on noise with a signal in it."""
         random = np.random.default_rng(seed)
         features = random.normal(size=(400, len(NAMES)))
@@ -205,7 +218,7 @@ class Stage:
         train, val = (Example(features[rows], target[rows]) for rows in np.split(np.r_[:400], 2))
         config = LearnerConfig(learner, {"rounds": 20} if learner == "xgboost" else {}, seed)
         fitted = learner_named(learner).fit(train, val, config)
-        return register(self.registry, fitted, learner, names=names)
+        return register(self.registry, fitted, learner, names=names, max_ages=max_ages)
 
     def promote(self, model: ModelInfo, strategy: str, at: datetime) -> None:
         self.registry.promote(

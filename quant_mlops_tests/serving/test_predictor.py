@@ -138,6 +138,20 @@ def test_names_without_all_features_are_told_what_is_missing_and_not_stored(
     assert [row[0] for row in stored(predictor)] == ["B2"]
 
 
+def test_a_document_among_numbers_leaves_its_name_out_and_no_other(
+    stage: Stage, start: Start, ridge: ModelInfo
+) -> None:
+    daily, on_demand = stage.strategy(ridge), start(ridge)
+    stage.store.write_features(
+        "E5", stage.close(20), {"alpha": {"a": 1}}, availability_lag=timedelta(minutes=20)
+    )
+    written = stage.predict_daily(daily, 20, 23)
+    assert (written.stored, written.incomplete) == (17, 1)
+    for place in range(20, 23):
+        on_demand.predict(TICKERS, stage.open(place))
+    assert stored(on_demand) == stage.store.database.fetch_all(STORED, [daily])
+
+
 def test_nothing_that_became_known_later_is_used(
     stage: Stage, start: Start, ridge: ModelInfo
 ) -> None:
@@ -509,6 +523,36 @@ def test_a_value_that_is_too_old_counts_as_missing(stage: Stage, ridge: ModelInf
         assert bool(made.missing) != found, max_age
         assert np.isfinite(made.signal) == found
         assert made.features[0].event_time == stage.close(last)
-    for wrong in (-1, timedelta(days=-1)):
-        with pytest.raises(InvalidValueError, match="negative"):
+    for wrong in (-1, timedelta(days=-1), True, "5", "as trained"):
+        with pytest.raises(InvalidValueError, match="0 or more"):
             Predictor(strategy, stage.store, stage.registry, max_age=wrong)
+
+
+def test_what_is_too_old_is_so_on_demand_and_by_session_as_it_was_in_training(
+    stage: Stage,
+) -> None:
+    rare = "gamma"
+    for place, value in ((8, 0.5), (13, -0.5)):
+        for ticker in TICKERS[:4]:
+            stage.store.write_features(
+                ticker, stage.close(place), {rare: value}, availability_lag=timedelta(minutes=15)
+            )
+    for limit in (None, 0, 2, 3, 100):
+        model = stage.fit(
+            "ridge", names=("beta", rare), max_ages={} if limit is None else {rare: limit}
+        )
+        daily = stage.strategy(model)
+        stage.predict_daily(daily, 10, 19)
+        on_demand = stage.strategy(model)
+        young = {}
+        with Predictor(on_demand, stage.store, stage.registry) as predictor:
+            for place in range(10, 19):
+                made = predictor.predict(TICKERS, stage.open(place))
+                young[place] = [p.entity_key for p in made if not p.missing]
+            assert stored(predictor) == stage.store.database.fetch_all(STORED, [daily])
+        # At the open of the place, so many sessions have closed since the newest event.
+        age = {place: place - 1 - (13 if place > 13 else 8) for place in young}
+        assert young == {
+            place: list(TICKERS[:4]) if limit is None or age[place] <= limit else []
+            for place in young
+        }

@@ -57,7 +57,9 @@ class SmallMarket:
         ]
         return max(known, key=lambda bar: bar.ingest_time, default=None)
 
-    def feature_known(self, ticker: str, name: str, at: datetime) -> float | None:
+    def feature_known(
+        self, ticker: str, name: str, at: datetime, *, max_age: int | None = None
+    ) -> float | None:
         known = [
             event
             for event in self.events
@@ -67,7 +69,14 @@ class SmallMarket:
             and event.ingest_time <= at
         ]
         newest = max(known, key=lambda e: (e.event_time, e.ingest_time), default=None)
-        return None if newest is None else newest.value
+        if newest is None or (max_age is not None and self.age(newest, at) > max_age):
+            return None
+        return newest.value
+
+    def age(self, event: Event, at: datetime) -> int:
+        """Count the sessions that have closed after an event and by a time."""
+        closes = (self.calendar.close_time(session) for session in self.sessions)
+        return sum(event.event_time < close <= at for close in closes)
 
     def load(self, database: Database, *, order: int = 0) -> None:
         """Store everything, in an order and in parts that depend on a number."""

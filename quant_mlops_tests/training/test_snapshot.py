@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,7 +49,9 @@ def collect(database: Database, market: Any, known_at: datetime, **changes: Any)
     return collect_snapshot(FeatureStore(database), market.calendar, wanted)
 
 
-def rows_by_hand(market: Any, known_at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows_by_hand(
+    market: Any, known_at: datetime, max_ages: Mapping[str, int]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what becomes of each row of the spine, in order, with the row."""
     calendar = market.calendar
     for session in market.sessions[1:]:
@@ -67,7 +69,10 @@ def rows_by_hand(market: Any, known_at: datetime) -> Iterator[tuple[str, dict[st
                 "session": session,
                 "entity_key": ticker,
                 "decision_time": opens,
-                **{name: market.feature_known(ticker, name, opens) for name in market.features},
+                **{
+                    name: market.feature_known(ticker, name, opens, max_age=max_ages.get(name))
+                    for name in market.features
+                },
             }
             start, finish, following = bars
             if start is None or finish is None:
@@ -84,15 +89,22 @@ def rows_by_hand(market: Any, known_at: datetime) -> Iterator[tuple[str, dict[st
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("back", [0, 6, 21])
+@pytest.mark.parametrize(
+    ("back", "max_ages"), [(0, {}), (6, {"slow": 1}), (21, {}), (0, {"fast": 0, "slow": 2})]
+)
 def test_every_row_is_what_brute_force_finds(
-    database: Database, make_market: Any, instant_after: After, seed: int, back: int
+    database: Database,
+    make_market: Any,
+    instant_after: After,
+    seed: int,
+    back: int,
+    max_ages: dict[str, int],
 ) -> None:
     market = make_market(seed=seed)
     market.load(database)
     known_at = instant_after(market.sessions[-1 - back])
-    content = collect(database, market, known_at)
-    expected = list(rows_by_hand(market, known_at))
+    content = collect(database, market, known_at, max_ages=max_ages)
+    expected = list(rows_by_hand(market, known_at, max_ages))
     assert content.table.to_pylist() == [row for fate, row in expected if fate == "kept"]
     fates = [fate for fate, _ in expected]
     assert content.left_out == {
@@ -216,6 +228,41 @@ def test_the_order_of_the_features_is_the_order_of_the_columns(
     other = collect(database, market, known_at, features={"fast": 1, "slow": 1})
     assert one.table.select(other.table.column_names).equals(other.table)
     assert fingerprint(one.table, {}) != fingerprint(other.table, {})
+
+
+def test_a_value_that_is_too_old_leaves_rows_out_and_is_part_of_the_meaning(
+    database: Database, make_market: Any, instant_after: After
+) -> None:
+    market = make_market()
+    market.load(database)
+    known_at = instant_after(market.sessions[-1])
+    counts, meanings = [], set()
+    for max_ages in ({}, {"slow": 100}, {"slow": 1}, {"slow": 0}, {"slow": 0, "fast": 0}):
+        counts.append(collect(database, market, known_at, max_ages=max_ages).table.num_rows)
+        meanings.add(str(definition(market, known_at, max_ages=max_ages).meaning()))
+    assert counts[0] == counts[1] >= counts[2] > counts[3] > counts[4] > 0
+    assert len(meanings) == len(counts)
+
+
+def test_a_document_counts_as_missing(
+    database: Database, make_market: Any, instant_after: After
+) -> None:
+    market = make_market()
+    market.load(database)
+    known_at = instant_after(market.sessions[-1])
+    before = collect(database, market, known_at)
+    row = before.table.slice(10, 1).to_pylist()[0]
+    yesterday = market.calendar.close_time(market.calendar.previous(row["session"]))
+    FeatureStore(database).write_features(
+        row["entity_key"], yesterday, {"slow": {"a": 1}},
+        availability_lag=row["decision_time"] - yesterday,
+    )  # fmt: skip
+    after = collect(database, market, known_at)
+    assert after.table["slow"].type == pa.float64()
+    gone = [r for r in before.table.to_pylist() if r not in after.table.to_pylist()]
+    assert row in gone
+    assert after.left_out["feature missing"] == before.left_out["feature missing"] + len(gone)
+    assert {(r["session"], r["entity_key"]) for r in gone} == {(row["session"], row["entity_key"])}
 
 
 def test_a_snapshot_without_rows_says_why(

@@ -58,7 +58,7 @@ def snapshot(database: Database, market: Any, known_at: datetime, tmp_path: Path
 
 
 def stored(
-    database: Database, market: Any, known_at: datetime, folder: Path, **names: str
+    database: Database, market: Any, known_at: datetime, folder: Path, **changes: Any
 ) -> Snapshot:
     definition = SnapshotDefinition(
         # In an order that JSON in PostgreSQL does not keep.
@@ -67,7 +67,7 @@ def stored(
         first=market.sessions[1],
         last=market.sessions[-1],
         knowledge_time=known_at,
-        **names,
+        **changes,
     )
     return store_snapshot(
         database,
@@ -95,6 +95,31 @@ def test_what_was_written_is_intact_and_the_database_gives_it_again(
     verdict = verify_snapshot(FeatureStore(database), snapshot)
     assert (verdict.intact, verdict.reproducible, verdict.differences) == (True, True, None)
     assert verdict.rebuilt_fingerprint == snapshot.fingerprint
+
+
+def test_limits_of_age_are_kept_and_rebuilt_with(
+    database: Database, market: Any, known_at: datetime, tmp_path: Path
+) -> None:
+    unlimited = stored(database, market, known_at, tmp_path)
+    limited = stored(database, market, known_at, tmp_path, max_ages={"slow": 0})
+    assert (unlimited.max_ages, limited.max_ages) == ({}, {"slow": 0})
+    assert limited.row_count < unlimited.row_count
+    assert limited.left_out["feature missing"] > unlimited.left_out["feature missing"]
+    # Ages are sessions of the label's exchange, whatever the calendar of the store that reads.
+    for snapshot in (unlimited, limited):
+        verdict = verify_snapshot(FeatureStore(database, calendar="XLON"), snapshot)
+        assert (verdict.intact, verdict.reproducible) == (True, True)
+
+
+def test_a_limit_without_effect_makes_another_fingerprint(
+    database: Database, market: Any, known_at: datetime, tmp_path: Path
+) -> None:
+    unlimited = stored(database, market, known_at, tmp_path)
+    limited = stored(database, market, known_at, tmp_path, max_ages={"slow": 1000})
+    assert limited.row_count == unlimited.row_count
+    assert limited.fingerprint != unlimited.fingerprint
+    # What two models were trained on is the same, and what they may be served is not.
+    assert pq.read_table(limited.data_file).equals(pq.read_table(unlimited.data_file))
 
 
 def test_a_revision_known_later_leaves_it_verified_and_the_diff_names_its_cells(
