@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 import numpy as np
@@ -27,9 +27,10 @@ from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.reproduction import last_reproduction
 from quant_mlops.registry.training_runs import trained_until
 from quant_mlops.training.snapshot_files import find_snapshot
-from quant_mlops.wording import counted
+from quant_mlops.wording import counted, short_time
 
 TRADE, REDUCED, STOPPED, CHECK = "trade", "trade reduced", "paused", "check data"
+MAY_TRADE = (TRADE, REDUCED)
 TOO_MANY_MISSING = 0.5
 
 
@@ -40,7 +41,7 @@ def daily_mlops_job(
     strategy_id: str,
     date: date | None = None,
     *,
-    max_feature_age: int = 0,
+    max_feature_age: int | Mapping[str, int] = 0,
     cooldown_sessions: int = 20,
     rules: Sequence[Rule] | None = None,
     definitions: Sequence[FeatureDefinition] = (),
@@ -59,9 +60,10 @@ def daily_mlops_job(
     strategy_id : str
     date : date, optional
         Session to judge; by default the newest that can be judged, on a Monday morning Friday.
-    max_feature_age : int
-        Sessions that a feature may lag behind beyond its declared availability. Set to a year,
-        a feed that died passes for healthy.
+    max_feature_age : int or mapping of str to int
+        Sessions that features may lag behind beyond their declared availability: all of them, or
+        those that do not come every session by name. Set to a year, a feed that died passes for
+        healthy.
     cooldown_sessions : int
         Sessions after a retraining during which no other is requested.
     rules : sequence of Rule, optional
@@ -88,11 +90,12 @@ def daily_mlops_job(
     judged_at = drift_monitor.evaluation_time(session)
     if judged_at > now:
         raise MonitoringError(
-            f"{session} can be judged from {judged_at:%Y-%m-%d %H:%M} UTC on; give an earlier "
+            f"{session} can be judged from {short_time(judged_at)} on; give an earlier "
             f"session, or none for the newest that can be judged"
         )
     problems = _measure_drift(feature_store, model_registry, drift_monitor, session)
     metrics = drift_monitor.run_daily(session)
+    features = _features_of(model_registry, _model_status(model_registry, strategy_id, judged_at))
     respond(
         database,
         calendar,
@@ -104,10 +107,11 @@ def daily_mlops_job(
         onset=OnsetSettings(drift_monitor.horizon, drift_monitor.psi_window),
         rules=rules,
         diagnostics=Diagnostics(
-            _features_of(model_registry, _model_status(model_registry, strategy_id, judged_at)),
+            features,
             definitions,
             drift_monitor.horizon,
             drift_monitor.tickers,
+            _by_feature(max_feature_age, features),
         ),
     )
     return report_session(
@@ -125,7 +129,7 @@ def report_session(
     metrics: DriftMetrics,
     *,
     problems: Sequence[str] = (),
-    max_feature_age: int = 0,
+    max_feature_age: int | Mapping[str, int] = 0,
 ) -> DailyReport:
     """Say what a session that was judged means for the strategy, without acting on it.
 
@@ -137,19 +141,21 @@ def report_session(
         Of the session, after its alerts were raised.
     problems : sequence of str
         Found on the way, such as a step that failed; those of the session follow them.
-    max_feature_age : int
-        Sessions that a feature may lag behind beyond its declared availability.
+    max_feature_age : int or mapping of str to int
+        Sessions that features may lag behind beyond their declared availability.
     """
     database, strategy_id, session = drift_monitor.database, metrics.strategy_id, metrics.date
     judged_at = metrics.evaluation_time
     model = _model_status(model_registry, strategy_id, judged_at)
+    features = _features_of(model_registry, model)
     health = feature_health(
         database,
         drift_monitor.calendar,
-        _features_of(model_registry, model),
+        features,
         session=session,
         as_of=judged_at,
         entities=drift_monitor.tickers,
+        max_ages=_by_feature(max_feature_age, features),
     )
     alerts = [
         alert
@@ -158,7 +164,7 @@ def report_session(
         and (alert.closed_session is None or alert.closed_session > session)
     ]
     state = current_state(database, strategy_id, at=judged_at)
-    found = [*problems, *_problems(model, health, metrics, max_feature_age=max_feature_age)]
+    found = [*problems, *_problems(model, health, metrics)]
     decision, sentence = _decide(state, found, alerts)
     return DailyReport(
         strategy_id=strategy_id,
@@ -202,6 +208,11 @@ def _features_of(registry: ModelRegistry, model: ModelStatus | None) -> dict[str
     return resolve_versions(registry.database, None)
 
 
+def _by_feature(max_age: int | Mapping[str, int], features: Mapping[str, int]) -> Mapping[str, int]:
+    """Return an age as one of each feature, if it is that of all."""
+    return dict.fromkeys(features, max_age) if isinstance(max_age, int) else max_age
+
+
 def _measure_drift(
     store: FeatureStore, registry: ModelRegistry, monitor: DriftMonitor, session: date
 ) -> list[str]:
@@ -230,8 +241,6 @@ def _problems(
     model: ModelStatus | None,
     health: tuple[FeatureHealth, ...],
     metrics: DriftMetrics,
-    *,
-    max_feature_age: int,
 ) -> list[str]:
     problems = []
     if model is None:
@@ -243,7 +252,7 @@ def _problems(
     for feature in health:
         if feature.newest_event is None:
             problems.append(f"no value of {feature.feature_name} is known")
-        elif feature.is_stale(max_age=max_feature_age):
+        elif feature.is_stale():
             problems.append(f"{feature.feature_name} is {feature.sessions_old} sessions old")
         elif feature.missing_rate > TOO_MANY_MISSING:
             problems.append(

@@ -14,6 +14,7 @@ from quant_mlops.alerts.outbox import Alert
 from quant_mlops.alerts.states import StrategyState
 from quant_mlops.drift.monitor import DriftMetrics
 from quant_mlops.features.health import FeatureHealth
+from quant_mlops.wording import short_time
 
 WIDTH = 80
 NAME = 24
@@ -84,7 +85,7 @@ def _text(report: DailyReport) -> str:
     blocks = [
         [
             f"{report.strategy_id}, session {report.date}, judged at "
-            f"{report.evaluation_time:%Y-%m-%d %H:%M} UTC",
+            f"{short_time(report.evaluation_time)}",
             f"DECISION: {report.decision.upper()}",
             report.sentence,
         ],
@@ -120,7 +121,7 @@ def _model(report: DailyReport) -> list[str]:
         found = "identical" if model.reproduced else "NOT identical"
         verdict = f"{found} on {model.reproduced_at:%Y-%m-%d}"
     return [
-        f"  {model.label}, live since {model.live_since:%Y-%m-%d %H:%M} UTC",
+        f"  {model.label}, live since {short_time(model.live_since)}",
         f"  trained until {model.trained_until or 'a session not recorded'}; "
         f"reproduction: {verdict}",
         f"  state {report.state.words()}",

@@ -291,7 +291,11 @@ def raise_alerts(context: StrategyContext, last: date) -> Response:
         onset=OnsetSettings(strategy.horizon, strategy.monitoring.psi_window_sessions),
         rules=_rules_in_force(context),
         diagnostics=Diagnostics(
-            strategy.feature_versions, strategy.definitions, strategy.horizon, context.tickers
+            strategy.feature_versions,
+            strategy.definitions,
+            strategy.horizon,
+            context.tickers,
+            strategy.features.max_age_sessions_of,
         ),
     )
 

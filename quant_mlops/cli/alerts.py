@@ -27,7 +27,6 @@ from quant_mlops.cli.output import (
     print_pairs,
     print_table,
     say,
-    short_time,
 )
 from quant_mlops.cli.workspace import (
     SessionOrInstant,
@@ -38,6 +37,7 @@ from quant_mlops.cli.workspace import (
     strategy_option,
 )
 from quant_mlops.strategy_context import StrategyContext
+from quant_mlops.wording import short_time
 
 TIME_HELP = "wall time in New York unless it has a zone, a date being the open of a session"
 

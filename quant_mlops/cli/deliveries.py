@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quant_mlops.alerts.delivery import DeliveryReport
 from quant_mlops.alerts.waiting import Wait
-from quant_mlops.cli.output import short_time
+from quant_mlops.wording import short_time
 
 
 def describe_waits(report: DeliveryReport) -> str:

@@ -19,13 +19,13 @@ from quant_mlops.cli.output import (
     print_pairs,
     print_table,
     say,
-    short_time,
 )
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
 from quant_mlops.database.queries import query
 from quant_mlops.drift.monitor import DriftMetrics
 from quant_mlops.drift.rules import Rule
 from quant_mlops.judged_rules import JudgedRule, JudgedRules, judge_rules
+from quant_mlops.wording import short_time
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 COLUMNS = (

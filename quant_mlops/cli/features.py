@@ -9,7 +9,7 @@ import click
 
 from quant_mlops.cli.audits import arrival, leakage, parity, revise
 from quant_mlops.cli.feature_reviews import review
-from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say, short_time
+from quant_mlops.cli.output import COUNT, emit, json_option, print_table, say
 from quant_mlops.cli.workspace import Instant, open_strategy, open_workspace, strategy_option
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
@@ -18,6 +18,7 @@ from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.values import FeatureValue
 from quant_mlops.pipeline import compute_features
 from quant_mlops.strategy_context import history_start, newest_priced_session, newest_session
+from quant_mlops.wording import short_time
 
 NEAR = 3
 DAY = click.DateTime(formats=["%Y-%m-%d"])

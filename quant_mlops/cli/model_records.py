@@ -14,7 +14,6 @@ from quant_mlops.cli.output import (
     print_pairs,
     print_table,
     say,
-    short_time,
 )
 from quant_mlops.cli.workspace import open_strategy, open_workspace, strategy_option
 from quant_mlops.errors import QuantMlopsError
@@ -26,6 +25,7 @@ from quant_mlops.registry.training_runs import RUN_STATUSES
 from quant_mlops.training.lost_training_sets import what_was_dropped
 from quant_mlops.training.snapshot_files import check_file, find_snapshot
 from quant_mlops.training.snapshot_verification import revisions_since
+from quant_mlops.wording import short_time
 
 DIGITS_SHOWN = 16
 

@@ -10,7 +10,7 @@ import click
 from quant_mlops.cli.model_records import delete, runs, show
 from quant_mlops.cli.model_search import SHOWN, list_models, tag
 from quant_mlops.cli.named_model import ModelVersion, NamedModel, open_model
-from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say, short_time
+from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, say
 from quant_mlops.cli.reproduction import reproduce_model, verify_model
 from quant_mlops.cli.verdicts import verdicts
 from quant_mlops.cli.workspace import Instant, choose_strategy, open_strategy, strategy_option
@@ -20,6 +20,7 @@ from quant_mlops.registry.records import Deployment, ModelInfo
 from quant_mlops.retraining import retrain
 from quant_mlops.strategy_context import newest_knowledge
 from quant_mlops.strategy_files import read_strategies
+from quant_mlops.wording import short_time
 
 NO_MODEL = "none"
 

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -65,14 +65,6 @@ def print_pairs(rows: Sequence[tuple[str, object]], *, title: str = "") -> None:
 def say(sentence: str) -> None:
     """Tell a person something that is no result, on standard error."""
     click.echo(sentence, err=True)
-
-
-def short_time(moment: datetime | None) -> str | None:
-    """Return a time to the minute, in UTC as its Z says, with seconds only where there are some."""
-    if moment is None:
-        return None
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%d %H:%M}{f':{utc:%S}' if utc.second else ''}Z"
 
 
 def _print(table: Table) -> None:

@@ -13,20 +13,28 @@ from quant_mlops.alerts.retraining import RetrainRequest, open_request
 from quant_mlops.cli.deliveries import describe_waits
 from quant_mlops.cli.output import emit, json_option, say
 from quant_mlops.cli.workspace import chosen_session, open_strategy, strategy_option
-from quant_mlops.daily import report_session
+from quant_mlops.daily import MAY_TRADE, report_session
 from quant_mlops.errors import MonitoringError, QuantMlopsError
 from quant_mlops.retraining import retrain_on_request
 from quant_mlops.session_run import SessionRun, run_session
 from quant_mlops.strategy_context import StrategyContext
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
+MUST_NOT_TRADE = 3
 
 
 @click.command(epilog="Example: quant-mlops daily --session 2022-06-30")
 @click.option("--session", type=DAY, help="Session to run; the newest by default.")
 @strategy_option
 @json_option
-def daily(session: datetime | None, strategy_name: str | None, as_json: bool) -> None:
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 3 if the decision is paused or check data, for a script that trades next.",
+)
+def daily(
+    session: datetime | None, strategy_name: str | None, as_json: bool, exit_code: bool
+) -> None:
     """Run everything a session needs, and report what it says.
 
     The report begins with the decision: trade, trade reduced, paused, or check the data. Then come
@@ -47,7 +55,12 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
                 f"--strategy {work.strategy.name}`"
             )
         ran = run_session(work, day)
-        verdict = report_session(work.registry, work.monitor, ran.metrics)
+        verdict = report_session(
+            work.registry,
+            work.monitor,
+            ran.metrics,
+            max_feature_age=work.strategy.features.max_age_sessions_of,
+        )
         told = dispatch_alerts(work.database, work.settings)
         retraining, failure = _retrain(work, ran.alerts_until)
         waiting = None if retraining else open_request(work.database, work.strategy.name)
@@ -77,6 +90,8 @@ def daily(session: datetime | None, strategy_name: str | None, as_json: bool) ->
     if failure is not None:
         # What was judged and told stands; the request stays open for the next run.
         raise failure
+    if exit_code and verdict.decision not in MAY_TRADE:
+        raise click.exceptions.Exit(MUST_NOT_TRADE)
 
 
 def _summary(

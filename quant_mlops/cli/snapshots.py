@@ -24,7 +24,7 @@ from quant_mlops.training.snapshot_files import (
     verified_data,
 )
 from quant_mlops.training.snapshot_verification import revisions_since, verify_snapshot
-from quant_mlops.wording import counted
+from quant_mlops.wording import counted, short_time
 
 
 @click.group(epilog="Example: quant-mlops snapshot list")
@@ -58,7 +58,7 @@ def list_all(as_json: bool) -> None:
     with open_workspace() as (_, access):
         found = list_snapshots(access.database)
     rows = [
-        (s.fingerprint[:16], s.strategy_id, f"{s.knowledge_time:%Y-%m-%d %H:%MZ}", s.row_count,
+        (s.fingerprint[:16], s.strategy_id, short_time(s.knowledge_time), s.row_count,
          str(s.snapshot_id)[:FEWEST_DIGITS])
         for s in found
     ]  # fmt: skip

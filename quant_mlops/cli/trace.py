@@ -11,6 +11,7 @@ from quant_mlops.cli.output import emit, json_option, print_pairs, print_table, 
 from quant_mlops.cli.workspace import SessionOrInstant, open_strategy, strategy_option
 from quant_mlops.serving.trace import Trace, TracedValue
 from quant_mlops.serving.trace import trace as trace_prediction
+from quant_mlops.wording import short_time
 
 COMMIT = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28}\b")
 VERDICTS = {
@@ -49,7 +50,7 @@ def _show(found: Trace) -> None:
     print_table(
         ("feature", "value", "event time", "known since"),
         [
-            (_key(v), _number(v.value), _minute(v.event_time), _minute(v.ingest_time))
+            (_key(v), _number(v.value), _time(v.event_time), _time(v.ingest_time))
             for v in found.features
         ],
         title="Features, as known at the decision",
@@ -127,7 +128,7 @@ def _writers(values: tuple[TracedValue, ...]) -> tuple[tuple[str, ...], list[tup
             groups.setdefault(key, []).append(value)
     rows: list[tuple[object, ...]] = []
     for (producer, version, run), wrote in groups.items():
-        times = list(dict.fromkeys(_minute(value.recorded_at) for value in wrote))
+        times = list(dict.fromkeys(_time(value.recorded_at) for value in wrote))
         names = ", ".join(f"{_key(value)} {_number(value.value)}" for value in wrote)
         rows.append((producer, _short(version), run, " ".join(times), names))
     return ("producer", "version", "run", "written at", "values"), rows
@@ -153,5 +154,5 @@ def _number(value: float | None) -> str:
     return "missing" if value is None else f"{value:.6g}"
 
 
-def _minute(moment: datetime | None) -> str:
-    return "-" if moment is None else f"{moment:%Y-%m-%d %H:%MZ}"
+def _time(moment: datetime | None) -> str:
+    return short_time(moment) or "-"

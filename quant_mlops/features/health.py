@@ -14,7 +14,8 @@ from quant_mlops.database.queries import query
 from quant_mlops.features.catalog import registered_features
 from quant_mlops.market.calendar import TradingCalendar
 
-# An entity without any value for so many sessions has left, and is missed no more.
+# An entity without any value for so many sessions, beyond the pace at which the most frequent
+# feature comes, has left and is missed no more.
 ALIVE_SESSIONS = 20
 
 
@@ -29,11 +30,13 @@ class FeatureHealth:
     sessions_old : int or None
         Sessions that have closed since: on a Monday morning the close of Friday is 0 old.
     expected_age : int
-        Sessions that its declared availability lag explains.
+        Sessions that its declared availability lag explains, and the pace at which it comes.
     entities : int
-        Entities that had a value of any of the features within 20 sessions.
+        Entities that had a value of any of the features within 20 sessions, or as many more as
+        even the most frequent of them is apart.
     missing_rate : float
-        Share of those without a value of this one about its newest session; NaN without any.
+        Share of those without a value of this one about its newest session, or about one that is
+        earlier by no more than its pace explains; NaN without any.
     """
 
     feature_name: str
@@ -44,9 +47,9 @@ class FeatureHealth:
     entities: int
     missing_rate: float
 
-    def is_stale(self, *, max_age: int = 0) -> bool:
-        """Tell whether it is older, in sessions, than its lag and an allowance explain."""
-        return self.sessions_old is None or self.sessions_old > self.expected_age + max_age
+    def is_stale(self) -> bool:
+        """Tell whether it is older, in sessions, than is expected of it."""
+        return self.sessions_old is None or self.sessions_old > self.expected_age
 
 
 def feature_health(
@@ -57,6 +60,7 @@ def feature_health(
     session: date,
     as_of: datetime,
     entities: Sequence[str] | None = None,
+    max_ages: Mapping[str, int] | None = None,
 ) -> tuple[FeatureHealth, ...]:
     """Return the state of features, in their order, as it was known at an instant.
 
@@ -72,11 +76,16 @@ def feature_health(
         Aware. Values known only later do not count.
     entities : sequence of str, optional
         All with a stored value by default.
+    max_ages : mapping of str to int, optional
+        Pace of the features that do not come every session: sessions that a value may be older
+        than its lag explains before something is wrong.
     """
+    paces = max_ages or {}
     newest: dict[str, dict[str, tuple[datetime, bool]]] = defaultdict(dict)
     for name, entity, event_time, valued in _known(database, features, as_of, entities):
         newest[name][entity] = (event_time, valued)
-    alive_since = calendar.close_time(calendar.previous(session, ALIVE_SESSIONS))
+    reach = ALIVE_SESSIONS + min((paces.get(name, 0) for name in features), default=0)
+    alive_since = calendar.close_time(calendar.previous(session, reach))
     alive = {
         entity
         for entries in newest.values()
@@ -86,7 +95,7 @@ def feature_health(
     lags = {(f.feature_name, f.feature_version): f for f in registered_features(database)}
     found = []
     for name, version in features.items():
-        entries = newest[name]
+        entries, pace = newest[name], paces.get(name, 0)
         last = max((event_time for event_time, _ in entries.values()), default=None)
         definition = lags.get((name, version))
         expected, missing = 0, np.nan
@@ -98,7 +107,8 @@ def feature_health(
             there = {
                 entity
                 for entity, (event_time, valued) in entries.items()
-                if valued and calendar.session_of(event_time) == about
+                if valued
+                and calendar.sessions_between(calendar.session_of(event_time), about) <= pace
             }
             missing = len(alive - there) / len(alive)
         elif alive:
@@ -106,7 +116,7 @@ def feature_health(
         age = (
             None if last is None else calendar.sessions_between(calendar.session_of(last), session)
         )
-        found.append(FeatureHealth(name, version, last, age, expected, len(alive), missing))
+        found.append(FeatureHealth(name, version, last, age, expected + pace, len(alive), missing))
     return tuple(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from quant_mlops.reports.records import (
     Retrain,
 )
 from quant_mlops.statistics import maximum_drawdown, sharpe_ratio, sharpe_standard_error
-from quant_mlops.wording import counted
+from quant_mlops.wording import counted, short_time
 
 NONE = "\N{EN DASH}"
 ALERTS_SHOWN = 25
@@ -49,15 +49,13 @@ def with_error(value: float, error: float, form: str = "+.3f") -> str:
 
 
 def when(moment: date | datetime | None) -> str:
-    """Return a date in ISO form, an instant to the minute in UTC, or a dash.
+    """Return a date in ISO form, an instant in UTC with its time, or a dash.
 
     The evening after a session is the next day in UTC, which a bare date would not tell.
     """
-    if moment is None:
-        return NONE
-    if isinstance(moment, datetime):
-        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-    return moment.isoformat()
+    if isinstance(moment, date) and not isinstance(moment, datetime):
+        return moment.isoformat()
+    return short_time(moment) or NONE
 
 
 def return_table(history: MonitoringHistory) -> Markup:

@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from quant_mlops.alerts.outbox import NewAlert, record_alerts
-from quant_mlops.cli.output import short_time
 from quant_mlops.cli.workspace import MARKET_ZONE
 from quant_mlops.database import Database
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.market.calendar import trading_calendar
 from quant_mlops.registry import ModelRegistry
+from quant_mlops.wording import short_time
 
 READING = [
     ["alerts", "list"],
@@ -164,6 +164,20 @@ def test_the_daily_run_takes_the_newest_session_and_repeats_itself(
     assert {f["sessions_old"] for f in report["features"]} == {0}
     stored = {alert["alert_id"] for alert in first["new_alerts"]}
     assert {alert["alert_id"] for alert in report["new_alerts"]} == stored
+
+
+def test_a_script_learns_by_the_exit_code_that_it_must_not_trade(
+    beside_another: Any, sessions: list[date]
+) -> None:
+    for strategy, day, decision, status in (
+        ("small", sessions[-40], "trade", 0),
+        ("small", sessions[-1], "paused", 3),
+        ("other", sessions[-1], "check data", 3),
+    ):
+        asked = ("daily", "--strategy", strategy, "--session", day, "--json")
+        plain, coded = beside_another(*asked), beside_another(*asked, "--exit-code")
+        assert plain.document["decision"] == coded.document["decision"] == decision
+        assert (plain.status, coded.status) == (0, status)
 
 
 def test_the_daily_run_tells_a_person_what_to_do_in_eighty_columns(

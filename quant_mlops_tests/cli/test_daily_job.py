@@ -238,6 +238,55 @@ def test_what_makes_no_sense_is_refused(
         job(work, date(2021, 7, 5))
 
 
+def test_a_feature_that_comes_rarely_is_neither_stale_nor_missing_in_between(
+    database: Database, calendar: TradingCalendar
+) -> None:
+    store = FeatureStore(database)
+    session = date(2024, 6, 28)
+    last = {"A": 61, "B": 40, "C": 30}  # sessions before, each entity's newest report
+
+    def write(entity: str, before: int, **values: float) -> None:
+        close = calendar.close_time(calendar.offset(session, -before))
+        store.write_features(entity, close, values, availability_lag=timedelta(minutes=15))
+
+    for entity, before in last.items():
+        write(entity, before, book=1.0)
+
+    def health(**max_ages: int) -> FeatureHealth:
+        (found,) = feature_health(
+            database, calendar, {"book": 1}, session=session,
+            as_of=calendar.close_time(session) + timedelta(hours=4), max_ages=max_ages,
+        )  # fmt: skip
+        return found
+
+    assert (health().is_stale(), health().entities) == (True, 0)
+    assert (health(book=29).is_stale(), health(book=30).is_stale()) == (True, False)
+    found = health(book=63)
+    assert (found.sessions_old, found.expected_age, found.entities) == (30, 63, 3)
+    assert (found.missing_rate, health(book=30).missing_rate) == (0.0, 0.0)
+    assert health(book=45).missing_rate == 0.0
+    write("A", 0, price=1.0)
+    write("B", 0, price=1.0)
+    both = feature_health(
+        database, calendar, {"book": 1, "price": 1}, session=session,
+        as_of=calendar.close_time(session) + timedelta(hours=4), max_ages={"book": 20},
+    )  # fmt: skip
+    # C has no price any more and is not missed; A's report is more than 20 sessions behind C's.
+    assert [(f.entities, f.missing_rate, f.is_stale()) for f in both] == [
+        (2, 0.5, True), (2, 0.0, False),
+    ]  # fmt: skip
+
+
+def test_the_pace_of_a_rare_feature_reaches_decision_and_evidence(
+    work: StrategyContext, sessions: list[date]
+) -> None:
+    names = tuple(work.strategy.feature_versions)
+    paced = job(work, sessions[-1], max_feature_age={names[0]: 1})
+    assert [f.expected_age for f in paced.features] == [1, 0, 0]
+    assert [names[0] in problem for problem in paced.problems] == [False] * len(paced.problems)
+    assert len(paced.problems) == 3
+
+
 def test_freshness_counts_sessions_and_missing_counts_entities(
     database: Database, calendar: TradingCalendar
 ) -> None:
@@ -254,10 +303,15 @@ def test_freshness_counts_sessions_and_missing_counts_entities(
     write("D", friday, timedelta(days=9), fast=1.0)
     write("gone", date(2023, 6, 1), fast=1.0)
 
-    def health(session: date, hours: float) -> dict[str, FeatureHealth]:
+    def health(session: date, hours: float, **max_ages: int) -> dict[str, FeatureHealth]:
         as_of = calendar.close_time(session) + timedelta(hours=hours)
         found = feature_health(
-            database, calendar, {"slow": 1, "fast": 1, "never": 1}, session=session, as_of=as_of
+            database,
+            calendar,
+            {"slow": 1, "fast": 1, "never": 1},
+            session=session,
+            as_of=as_of,
+            max_ages=max_ages,
         )
         return {f.feature_name: f for f in found}
 
@@ -276,5 +330,5 @@ def test_freshness_counts_sessions_and_missing_counts_entities(
     }  # fmt: skip
     assert {f.entities for f in morning.values()} == {4}
     assert [f.is_stale() for f in morning.values()] == [True, False, True]
-    assert not morning["slow"].is_stale(max_age=2)
+    assert [f.is_stale() for f in health(friday, 88, slow=2).values()] == [False, False, True]
     assert health(monday, 4)["fast"].sessions_old == 1
