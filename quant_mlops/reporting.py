@@ -21,7 +21,7 @@ from quant_mlops.reports.figures import (
 )
 from quant_mlops.reports.history import load_monitoring_history
 from quant_mlops.reports.html import write_report
-from quant_mlops.reports.onsets import newest_onset
+from quant_mlops.reports.onsets import newest_that_stands_out
 from quant_mlops.strategy_context import StrategyContext
 from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 
@@ -133,13 +133,15 @@ def monitoring_figures(context: StrategyContext) -> dict[str, Figure]:
             history.drift.ic,
             rolling_mean=history.drift.ic_20d_mean,
             rolling_error=history.drift.ic_20d_error,
-            onset=newest_onset(history.alerts, series="ic"),
+            levels=history.levels,
+            onset=newest_that_stands_out(history.alerts, series="ic"),
         ),
         "PSI by feature": psi_figure(
             days,
             {name: history.features.psi[:, i] for i, name in enumerate(history.features.names)},
             aggregate=history.drift.psi,
             signals=history.drift.prediction_psi,
+            levels=history.levels,
         ),
         "cumulative return": cumulative_return_figure(
             days,

@@ -15,7 +15,7 @@ from quant_mlops.reports.figures import (
 )
 from quant_mlops.reports.history import load_monitoring_history
 from quant_mlops.reports.learner_figure import learner_figure
-from quant_mlops.reports.records import MonitoringHistory
+from quant_mlops.reports.records import Levels, MonitoringHistory
 from quant_mlops.retraining import RegisteredModel
 from quant_mlops.serving.signals import read_signals
 from quant_mlops.strategy_context import StrategyContext
@@ -32,6 +32,7 @@ def ic_trend(context: StrategyContext, last: date) -> Figure:
         history.drift.ic,
         rolling_mean=history.drift.ic_20d_mean,
         rolling_error=history.drift.ic_20d_error,
+        levels=_levels(context, history),
     )
 
 
@@ -48,6 +49,7 @@ def feature_psi(context: StrategyContext, last: date) -> Figure:
         history.sessions,
         {name: history.features.psi[:, i] for i, name in enumerate(names)},
         aggregate=np.array(means, dtype=np.float64),
+        levels=_levels(context, history),
     )
 
 
@@ -82,3 +84,11 @@ def _history(context: StrategyContext, last: date) -> MonitoringHistory:
         first=calendar.offset(last, 1 - SESSIONS_DRAWN),
         last=last,
     )
+
+
+def _levels(context: StrategyContext, history: MonitoringHistory) -> Levels:
+    """Return the limits in force; before any rule is, those that the strategy file gives."""
+    if history.rules:
+        return history.levels
+    config = context.strategy.alert_config
+    return Levels(config.ic_warning, config.psi_warning, config.psi_critical)

@@ -16,3 +16,9 @@ def short_time(moment: datetime | None) -> str | None:
         return None
     utc = moment.astimezone(UTC)
     return f"{utc:%Y-%m-%d %H:%M}{f':{utc:%S}' if utc.second else ''}Z"
+
+
+def level_text(level: float) -> str:
+    """Return a limit with two decimals, or with as many digits as it takes."""
+    short = f"{level:.2f}"
+    return short if float(short) == level else f"{level:.3g}"

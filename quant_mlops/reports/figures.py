@@ -36,9 +36,9 @@ from quant_mlops.reports.drawing import (
     set_title,
     svg,
 )
-from quant_mlops.reports.records import Days, Floats, Onset
+from quant_mlops.reports.records import PUBLISHED, Days, Floats, Levels, Onset
 from quant_mlops.reports.return_figure import cumulative_return_figure
-from quant_mlops.wording import counted
+from quant_mlops.wording import counted, level_text
 
 __all__ = [
     "alerts_figure",
@@ -50,8 +50,10 @@ __all__ = [
     "svg",
 ]
 
-IC_THRESHOLD = 0.02
-PSI_MILD, PSI_SEVERE = 0.10, 0.25
+# Where no limit says it, PSI is drawn linear up to here.
+PSI_LINEAR = 0.25
+# A limit further above all values than so many times would press them flat, and is left out.
+IN_SIGHT = 4.0
 PSI_TICKS = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 FEATURE_COLOURS = (BLUE, AMBER, GREEN, PURPLE, SKY, VERMILLION)
 FEATURE_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
@@ -61,7 +63,7 @@ FEATURES_NAMED = len(FEATURE_COLOURS) * len(FEATURE_DASHES)
 @house_style()
 def information_coefficient_figure(
     sessions: Days, ic: Floats, *, rolling_mean: Floats, rolling_error: Floats,
-    onset: Onset | None = None,
+    levels: Levels = PUBLISHED, onset: Onset | None = None,
 ) -> Figure:  # fmt: skip
     """Draw the rolling mean of the information coefficient above its daily values.
 
@@ -79,7 +81,7 @@ def information_coefficient_figure(
     Returns
     -------
     Figure
-        Two panels over the same sessions, with the thresholds 0.02 and 0 drawn in both.
+        Two panels over the same sessions, with 0 and the limit of the warning drawn in both.
 
     """
     ic, mean, error = (
@@ -107,7 +109,8 @@ def information_coefficient_figure(
     lower.set_ylabel("daily rank IC")
     for axes in (upper, lower):
         axes.axhline(0.0, color=INK, linewidth=0.8)
-        axes.axhline(IC_THRESHOLD, color=VERMILLION, linewidth=1.0, linestyle=(0, (4, 3)))
+        if np.isfinite(levels.ic_warning):
+            axes.axhline(levels.ic_warning, color=VERMILLION, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.margins(y=0.12)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         if onset is not None:
@@ -116,7 +119,8 @@ def information_coefficient_figure(
                 linewidth=0,
             )  # fmt: skip
             axes.axvline(day_number(onset.session), color=PURPLE, linewidth=1.2)
-    _mark_level(upper, IC_THRESHOLD, "0.02 warning")
+    if np.isfinite(levels.ic_warning):
+        _mark_level(upper, levels.ic_warning, f"{level_text(levels.ic_warning)} warning")
     session_axis(lower, sessions[0], sessions[-1])
     return figure
 
@@ -135,8 +139,9 @@ def _ic_title(ic: Floats, mean: Floats, error: Floats) -> str:
 
 @house_style()
 def psi_figure(
-    sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats, signals: Floats | None = None
-) -> Figure:
+    sessions: Days, psi: Mapping[str, Floats], *, aggregate: Floats,
+    signals: Floats | None = None, levels: Levels = PUBLISHED,
+) -> Figure:  # fmt: skip
     """Draw the population stability index of every feature, and the aggregate thicker.
 
     Parameters
@@ -150,11 +155,13 @@ def psi_figure(
         Shape (sessions,): the value that the rules judge.
     signals
         Shape (sessions,): the index of the model's own signals, dotted; it is in no aggregate.
+    levels
+        Limits of the rules on the aggregate.
 
     Returns
     -------
     Figure
-        Linear up to the severe threshold and logarithmic above it, so that one giant does not
+        Linear up to the severe limit and logarithmic above it, so that one giant does not
         press the others flat.
 
     """
@@ -169,13 +176,21 @@ def psi_figure(
     judged = judged[np.isfinite(judged)]
     if not peaks and not len(judged):
         return empty_figure("Population stability index")
-    top = max([*peaks.values(), *judged, PSI_SEVERE * 1.25]) * 1.15
+    mild, severe = levels.psi_warning, levels.psi_severe
+    linear = severe if np.isfinite(severe) else PSI_LINEAR
+    highest = max([*peaks.values(), *judged, PSI_LINEAR])
+    top = max(highest, min(linear * 1.25, highest * IN_SIGHT)) * 1.15
     ranked = sorted(peaks, key=lambda name: (-peaks[name], name))
-    figure, axes = new_figure(4.2, title=_psi_title(peaks, aggregate))
-    axes.set_yscale("symlog", linthresh=PSI_SEVERE, linscale=1.6)
+    figure, axes = new_figure(4.2, title=_psi_title(peaks, aggregate, severe))
+    axes.set_yscale("symlog", linthresh=linear, linscale=1.6)
     axes.set_ylim(0.0, top)
-    axes.axhspan(PSI_MILD, PSI_SEVERE, color=AMBER, alpha=0.13, linewidth=0)
-    axes.axhspan(PSI_SEVERE, top, color=VERMILLION, alpha=0.10, linewidth=0)
+    for low, high, colour, alpha, word in (
+        (mild, severe if severe < top else top, AMBER, 0.13, "warning"),
+        (severe, top, VERMILLION, 0.10, "severe"),
+    ):
+        if low < top:
+            axes.axhspan(low, high, color=colour, alpha=alpha, linewidth=0)
+            _mark_level(axes, low, f"{word} above {level_text(low)}")
     for name in ranked[FEATURES_NAMED:]:
         draw_line(axes, sessions, psi[name], color=MUTED, linewidth=0.6, alpha=0.5)
     for i, name in enumerate(ranked[:FEATURES_NAMED]):
@@ -189,12 +204,10 @@ def psi_figure(
             axes, sessions, signals, color=INK, linestyle=(0, (1, 1.2)), linewidth=1.8,
             label="signals",
         )  # fmt: skip
-    _mark_level(axes, PSI_MILD, "mild above 0.10")
-    _mark_level(axes, PSI_SEVERE, "severe above 0.25")
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in PSI_TICKS if tick <= top]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_ylabel("PSI (log scale above 0.25)")
+    axes.set_ylabel(f"PSI (log scale above {level_text(linear)})" if linear < top else "PSI")
     session_axis(axes, sessions[0], sessions[-1])
     handles = axes.get_legend_handles_labels()[0]
     named = len(ranked[:FEATURES_NAMED])
@@ -202,18 +215,20 @@ def psi_figure(
     return figure
 
 
-def _psi_title(peaks: Mapping[str, float], aggregate: Floats) -> str:
+def _psi_title(peaks: Mapping[str, float], aggregate: Floats, severe: float) -> str:
     stands = f"Aggregate PSI {last_finite(aggregate):.3f}"
     if not np.isfinite(aggregate).any():
         stands = "No aggregate PSI"
     if not peaks:
         return stands
     worst = max(peaks, key=lambda name: (peaks[name], name))
-    beyond = sum(peak > PSI_SEVERE for peak in peaks.values())
+    furthest = f"{plain(worst).strip()} furthest ({peaks[worst]:.2f})"
+    if not np.isfinite(severe):
+        return f"{stands}; of {counted(len(peaks), 'feature')} {furthest}"
+    beyond = sum(peak > severe for peak in peaks.values())
     return (
-        f"{stands}; {beyond} of "
-        f"{counted(len(peaks), 'feature')} went above 0.25, "
-        f"{plain(worst).strip()} furthest ({peaks[worst]:.2f})"
+        f"{stands}; {beyond} of {counted(len(peaks), 'feature')} went above "
+        f"{level_text(severe)}, {furthest}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from quant_mlops.reports.records import (
     Onset,
     Retrain,
     ReturnSeries,
+    RuleRecord,
     SnapshotRecord,
     StateStep,
 )
@@ -39,6 +41,7 @@ __all__ = [
     "MonitoringHistory",
     "Retrain",
     "ReturnSeries",
+    "RuleRecord",
     "SnapshotRecord",
     "StateStep",
     "load_monitoring_history",
@@ -98,6 +101,7 @@ def load_monitoring_history(
             retrains=reader.rows(Retrain, "select_report_retrains"),
             models=_models(reader),
             snapshots=reader.rows(SnapshotRecord, "select_report_snapshots"),
+            rules=_rules(reader),
         )
 
 
@@ -132,6 +136,20 @@ def _alerts(reader: _Reader) -> tuple[AlertEpisode, ...]:
             onset = Onset(**found | days)
         alerts.append(AlertEpisode(*(*row[:-1], onset)))
     return tuple(alerts)
+
+
+def _rules(reader: _Reader) -> tuple[RuleRecord, ...]:
+    rules = []
+    for name, condition, definition, first_session in reader.tuples("select_report_rules"):
+        found = json.loads(definition)
+        level = found["threshold"] if found["cusum_reference"] is None else np.nan
+        rules.append(
+            RuleRecord(
+                name, condition, found["metric"], found["severity"], found["action"], level,
+                first_session,
+            )
+        )  # fmt: skip
+    return tuple(rules)
 
 
 def _days(values: Iterable[date]) -> Days:

@@ -15,7 +15,12 @@ from quant_mlops.reports.figures import (
     information_coefficient_figure,
     psi_figure,
 )
-from quant_mlops.reports.onsets import interval, newest_onset, onset_tables
+from quant_mlops.reports.onsets import (
+    interval,
+    newest_onset,
+    newest_that_stands_out,
+    onset_tables,
+)
 from quant_mlops.reports.page import (
     Markup,
     bullets,
@@ -34,9 +39,10 @@ from quant_mlops.reports.tables import (
     number,
     retrain_table,
     return_table,
+    rule_table,
     with_error,
 )
-from quant_mlops.wording import counted
+from quant_mlops.wording import counted, level_text
 
 NOTHING = "nothing to show yet"
 TEST_SET = "± is one standard error; the Sharpe ratio is that of the backtest on the test set."
@@ -44,16 +50,19 @@ EXACT_ZERO = 1e-12
 RESUME = "`quant-mlops alerts resume`"
 HOW_TO_READ = (
     "Information coefficient (IC): rank correlation of a session's predictions with the returns "
-    "that followed. Above 0.05 is excellent, above 0.02 normal, below 0.01 severe; below 0 the "
-    "model may be wrong. One day's IC is mostly noise: judge the 20-session mean, and only where "
-    "its band of two standard errors leaves zero.",
+    "that followed. By rule of thumb, above 0.05 is excellent, above 0.02 normal, below 0.01 "
+    "severe; below 0 the model may be wrong. One day's IC is mostly noise: judge the 20-session "
+    "mean, and only where its band of two standard errors leaves zero.",
     "Population stability index (PSI): distance of a feature's recent values from those the model "
-    "learned from. Below 0.10 is normal, 0.10 to 0.25 mild, above 0.25 severe. Small samples score "
-    "high without any drift: a PSI below its no-drift level (which 95% of samples without drift "
-    "stay under) says nothing. A cross-sectional rank always scores 0, so PSI is blind to it.",
-    "Sharpe ratio: above 0.5 is normal, below 0 severe. Over 5 sessions the estimate has a "
-    "standard deviation near 10, so at a true Sharpe of 2 it is often negative; alerts on it are "
-    "reasons to look, not proof. ± s.e. is one standard error.",
+    "learned from. By rule of thumb, below 0.10 is normal, up to 0.25 mild, above it severe. Small "
+    "samples score high without any drift: a PSI below its no-drift level (which 95% of samples "
+    "without drift stay under) says nothing. A cross-sectional rank always scores 0, so PSI is "
+    "blind to it.",
+    "Rules: what this strategy is judged by, as in force on the newest session; the lines of the "
+    "plots are their limits. A rule that watches a sum of deviations (CUSUM) has no such line.",
+    "Sharpe ratio: by rule of thumb, above 0.5 is normal, below 0 severe. Over 5 sessions the "
+    "estimate has a standard deviation near 10, so at a true Sharpe of 2 it is often negative; "
+    "alerts on it are reasons to look, not proof. ± s.e. is one standard error.",
     "Alerts: one bar is one episode, from the session that met the rule's condition to the one "
     "that ended it. A session without a value neither counts towards a rule nor resets it.",
     "Strategy state: reduced halves the position and paused sets it to zero. Both concern the "
@@ -141,23 +150,31 @@ def _information_coefficient(history: MonitoringHistory) -> list[Markup]:
     onset = newest_onset(history.alerts, series="ic")
     figure = information_coefficient_figure(
         history.sessions, drift.ic, rolling_mean=drift.ic_20d_mean,
-        rolling_error=drift.ic_20d_error, onset=onset,
+        rolling_error=drift.ic_20d_error, levels=history.levels,
+        onset=newest_that_stands_out(history.alerts, series="ic"),
     )  # fmt: skip
     description = "Rolling mean of the information coefficient with its band, over daily values"
     parts = [drawn(figure, name="ic", description=description)]
     present = drift.ic[np.isfinite(drift.ic)]
     if len(present):
         missing = len(history.sessions) - len(present)
+        limit = history.levels.ic_warning
+        above = f" and {np.mean(present > limit):.0%} above {level_text(limit)}"
         parts.append(
             paragraph(
-                f"{np.mean(present < 0):.0%} of the daily values are below 0 and "
-                f"{np.mean(present > 0.02):.0%} above 0.02; {missing:,} of "
+                f"{np.mean(present < 0):.0%} of the daily values are below 0"
+                f"{above if np.isfinite(limit) else ''}; {missing:,} of "
                 f"{len(history.sessions):,} sessions have none. Each value is shown on the session "
                 f"on which it was known."
             )
         )
     if onset is not None:
-        parts.append(paragraph(f"Shaded: the newest dated change of the IC, {interval(onset)}."))
+        told = (
+            "Shaded: the newest dated change of the IC,"
+            if onset.stands_out
+            else "No change of the IC stands out from its noise; the newest that was dated lies"
+        )
+        parts.append(paragraph(f"{told} {interval(onset)}."))
     return parts
 
 
@@ -165,8 +182,9 @@ def _feature_drift(history: MonitoringHistory) -> list[Markup]:
     features = history.features
     by_name = {name: features.psi[:, i] for i, name in enumerate(features.names)}
     figure = psi_figure(
-        history.sessions, by_name, aggregate=history.drift.psi, signals=history.drift.prediction_psi
-    )
+        history.sessions, by_name, aggregate=history.drift.psi,
+        signals=history.drift.prediction_psi, levels=history.levels,
+    )  # fmt: skip
     parts = [drawn(figure, name="psi", description="PSI of every feature and in aggregate")]
     if features.names:
         parts.append(feature_table(history))
@@ -216,8 +234,9 @@ def _rolling_sharpe(history: MonitoringHistory) -> list[Markup]:
 
 
 def _alerts(history: MonitoringHistory) -> list[Markup]:
+    rules = [subheading("Rules"), rule_table(history.rules)] if history.rules else []
     if not history.alerts and not history.retrains:
-        return [paragraph("No alert was raised.")]
+        return [paragraph("No alert was raised."), *rules]
     shown = [alert.opened_session for alert in history.alerts]
     shown += [alert.last_session for alert in history.alerts]
     shown += [retrain.session for retrain in history.retrains]
@@ -225,7 +244,9 @@ def _alerts(history: MonitoringHistory) -> list[Markup]:
         shown = [history.sessions[0].item(), history.sessions[-1].item()]
     figure = alerts_figure(history.alerts, history.retrains, first=min(shown), last=max(shown))
     parts = [drawn(figure, name="alerts", description="Alert episodes by rule, and retrains")]
-    return parts + onset_tables(history.alerts) + (alert_tables(history) if history.alerts else [])
+    if history.alerts:
+        parts += onset_tables(history.alerts) + alert_tables(history)
+    return parts + rules
 
 
 def _models(history: MonitoringHistory) -> list[Markup]:

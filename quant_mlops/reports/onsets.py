@@ -30,6 +30,12 @@ def newest_onset(alerts: Sequence[AlertEpisode], *, series: str) -> Onset | None
     return next((onset for onset in reversed(dated) if onset.series == series), None)
 
 
+def newest_that_stands_out(alerts: Sequence[AlertEpisode], *, series: str) -> Onset | None:
+    """Return the change of `newest_onset`, unless noise alone would look like it."""
+    onset = newest_onset(alerts, series=series)
+    return onset if onset is not None and onset.stands_out else None
+
+
 def interval(onset: Onset) -> str:
     """Say an onset in words."""
     return (

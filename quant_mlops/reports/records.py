@@ -112,6 +112,11 @@ class Onset:
     lag: int
     known_after: int
 
+    @property
+    def stands_out(self) -> bool:
+        """Whether there was a change at all, at the level of the interval."""
+        return self.p_value is not None and self.p_value <= 1.0 - self.level
+
 
 @dataclass(frozen=True)
 class AlertEpisode:
@@ -186,6 +191,46 @@ class SnapshotRecord:
     row_count: int
 
 
+@dataclass(frozen=True)
+class RuleRecord:
+    """A rule of the response matrix as it was in force last.
+
+    Attributes
+    ----------
+    condition
+        The rule in words.
+    level
+        The value of the metric beyond which a session meets it; NaN where the rule watches a sum
+        of deviations, which no single value is beyond.
+    first_session
+        Since when it has been in force.
+
+    """
+
+    name: str
+    condition: str
+    metric: str
+    severity: str
+    action: str
+    level: float
+    first_session: date
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Values that plots and tables mark, by default those of the response matrix as published.
+
+    NaN where no value is to be marked.
+    """
+
+    ic_warning: float = 0.02
+    psi_warning: float = 0.10
+    psi_severe: float = 0.25
+
+
+PUBLISHED = Levels()
+
+
 @dataclass(frozen=True, eq=False)
 class MonitoringHistory:
     """Everything a report on one strategy shows.
@@ -200,6 +245,8 @@ class MonitoringHistory:
         Oldest first.
     models, snapshots
         All of the strategy's, whatever sessions were asked for: they explain what was live.
+    rules
+        By name, as they were in force on the last of the sessions asked for.
 
     """
 
@@ -214,3 +261,16 @@ class MonitoringHistory:
     retrains: tuple[Retrain, ...]
     models: tuple[ModelRecord, ...]
     snapshots: tuple[SnapshotRecord, ...]
+    rules: tuple[RuleRecord, ...]
+
+    @property
+    def levels(self) -> Levels:
+        """What the rules in force compare with; what is usual where none was ever in force."""
+        if not self.rules:
+            return PUBLISHED
+        found = {(rule.metric, rule.severity): rule.level for rule in self.rules}
+        return Levels(
+            found.get(("ic", "warning"), np.nan),
+            found.get(("psi", "warning"), np.nan),
+            found.get(("psi", "severe"), np.nan),
+        )

@@ -18,13 +18,13 @@ from quant_mlops.reports.records import (
     ModelRecord,
     MonitoringHistory,
     Retrain,
+    RuleRecord,
 )
 from quant_mlops.statistics import maximum_drawdown, sharpe_ratio, sharpe_standard_error
-from quant_mlops.wording import counted, short_time
+from quant_mlops.wording import counted, level_text, short_time
 
 NONE = "\N{EN DASH}"
 ALERTS_SHOWN = 25
-PSI_SEVERE = 0.25
 SESSIONS_PER_YEAR = 252
 RETRAIN_WORDS = {
     "open": "waiting",
@@ -90,12 +90,16 @@ def _return_row(name: str, returns: Floats) -> list[Cell]:
 def feature_table(history: MonitoringHistory) -> Markup:
     """List the features by their newest PSI, beside what no drift would give."""
     rows: list[tuple[float, list[Cell]]] = []
-    features = history.features
+    features, severe = history.features, history.levels.psi_severe
+    columns = [("feature", "wide"), ("newest", "fixed"), ("PSI", "number"),
+               ("no-drift 95%", "number"), ("highest PSI", "number"), ("on", "fixed")]  # fmt: skip
+    if math.isfinite(severe):
+        columns.append((f"sessions above {level_text(severe)}", "number"))
     for i, name in enumerate(features.names):
         psi = features.psi[:, i]
         present = np.flatnonzero(np.isfinite(psi))
         if len(present) == 0:
-            rows.append((-1.0, [name, NONE, NONE, NONE, NONE, NONE, NONE]))
+            rows.append((-1.0, [name, *[NONE] * (len(columns) - 1)]))
             continue
         newest, worst = present[-1], present[np.argmax(psi[present])]
         cells: list[Cell] = [
@@ -105,14 +109,32 @@ def feature_table(history: MonitoringHistory) -> Markup:
             number(features.no_drift_95[newest, i], ".3f"),
             number(psi[worst], ".3f"),
             str(history.sessions[worst]),
-            f"{np.mean(psi[present] > PSI_SEVERE):.0%}",
+            f"{np.mean(psi[present] > severe):.0%}",
         ]
-        rows.append((float(psi[newest]), cells))
+        rows.append((float(psi[newest]), cells[: len(columns)]))
     rows.sort(key=lambda row: -row[0])
-    columns = [("feature", "wide"), ("newest", "fixed"), ("PSI", "number"),
-               ("no-drift 95%", "number"), ("highest PSI", "number"), ("on", "fixed"),
-               ("sessions above 0.25", "number")]  # fmt: skip
     return table(columns, [cells for _, cells in rows])
+
+
+def rule_table(rules: Sequence[RuleRecord]) -> Markup:
+    """List the rules that the strategy is judged by, by metric, the gravest last."""
+    columns = [("rule", "words"), ("severity", "fixed"), ("condition", "wide"), ("action", "words"),
+               ("in force since", "fixed")]  # fmt: skip
+    order = {name: i for i, name in enumerate(("warning", "severe", "critical"))}
+    ranked = sorted(rules, key=lambda rule: (rule.metric, order[rule.severity]))
+    return table(
+        columns,
+        [
+            [
+                rule.name.replace("_", " "),
+                badge(rule.severity),
+                rule.condition,
+                rule.action.replace("_", " "),
+                when(rule.first_session),
+            ]
+            for rule in ranked
+        ],
+    )
 
 
 def alert_tables(history: MonitoringHistory) -> list[Markup]:

@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -218,9 +219,15 @@ def test_the_plot_of_psi_has_the_aggregate_of_a_session_that_is_not_judged_yet(
         forge(database, f"DELETE FROM drift_metrics WHERE date >= '{sessions[-3]}'")
         work = StrategyContext(database, load_settings(home=ran_desk.home), strategy)
         figure = feature_psi(work, sessions[-1])
+        forge(database, "DELETE FROM rules_in_force")
+        rules = strategy.rules.model_copy(update={"psi_warning": 0.17, "psi_critical": 0.31})
+        own = replace(work, strategy=strategy.model_copy(update={"rules": rules}))
+        before_any_rule = feature_psi(own, sessions[-1])
     mean = scalar(
         ran_desk.conninfo, "SELECT avg(psi) FROM feature_drift WHERE session = %s", sessions[-1]
     )
+    assert "warning above 0.10" in [text.get_text() for text in figure.axes[0].texts]
+    assert "warning above 0.17" in [text.get_text() for text in before_any_rule.axes[0].texts]
     assert figure.axes[0].get_title(loc="left").startswith(f"Aggregate PSI {mean:.3f}; ")
 
 

@@ -36,7 +36,7 @@ from quant_mlops.reports.figures import (
     svg,
 )
 from quant_mlops.reports.learner_figure import learner_figure
-from quant_mlops.reports.records import AlertEpisode, Deployment, Onset, Retrain
+from quant_mlops.reports.records import AlertEpisode, Deployment, Levels, Onset, Retrain
 
 NAN = float("nan")
 SMALL = 72
@@ -197,6 +197,44 @@ def test_one_giant_psi_does_not_hide_the_bands() -> None:
     )[:, 1]
     assert 0.04 < heights[0] < heights[1] - 0.04 < heights[2] - 0.1 < heights[3] < 1.0
     assert "1 of 2 features went above 0.25, giant furthest (15.00)" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize(
+    ("levels", "marked"),
+    [
+        (Levels(), {"warning above 0.10", "severe above 0.25"}),
+        (Levels(psi_warning=0.2, psi_severe=0.6), {"warning above 0.20", "severe above 0.60"}),
+        # Far above everything, it would press the lines flat.
+        (Levels(psi_warning=0.15, psi_severe=99.0), {"warning above 0.15"}),
+        (Levels(psi_severe=NAN), {"warning above 0.10"}),
+        (Levels(psi_warning=NAN, psi_severe=NAN), set()),
+    ],
+)
+def test_psi_is_drawn_with_the_limits_of_its_strategy(levels: Levels, marked: set[str]) -> None:
+    sessions = weekdays(30)
+    psi = np.linspace(0.0, 0.3, 30)
+    figure = psi_figure(sessions, {"a": psi}, aggregate=psi, levels=levels)
+    png(figure, dots_per_inch=SMALL)
+    axes = figure.axes[0]
+    assert {text.get_text() for text in axes.texts} == marked
+    assert axes.get_ylim()[1] < 2.0
+    assert ("went above" in axes.get_title(loc="left")) == np.isfinite(levels.psi_severe)
+
+
+@pytest.mark.parametrize(("limit", "words"), [(0.035, "0.035 warning"), (0.04, "0.04 warning")])
+def test_the_ic_is_drawn_with_the_limit_of_its_strategy(limit: float, words: str) -> None:
+    values = np.linspace(-0.1, 0.1, 30)
+    drawn, bare = (
+        information_coefficient_figure(
+            weekdays(30), values, rolling_mean=values, rolling_error=np.abs(values),
+            levels=Levels(ic_warning=level),
+        )
+        for level in (limit, NAN)
+    )  # fmt: skip
+    assert words in text_of(drawn)
+    assert "warning" not in text_of(bare)
+    lines = [[len(axes.get_lines()) for axes in figure.axes] for figure in (bare, drawn)]
+    assert lines[1] == [count + 1 for count in lines[0]]
 
 
 def test_every_feature_is_drawn_but_only_the_highest_are_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,9 +12,12 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from quant_mlops.alerts.rules_in_force import definition
 from quant_mlops.database import Database
+from quant_mlops.drift.rules import AlertConfig
 from quant_mlops.errors import MonitoringError
 from quant_mlops.reports.history import load_monitoring_history
+from quant_mlops.reports.records import PUBLISHED, Levels, RuleRecord
 
 STRATEGY = "momentum_us"
 MONDAY = date(2024, 1, 8)
@@ -110,7 +114,36 @@ def test_a_strategy_that_nothing_is_stored_about_has_an_empty_history(database: 
     assert history.features.psi.shape == (0, 0)
     assert not history.features.names
     rows = (history.states, history.alerts, history.deployments, history.retrains)
-    assert (*rows, history.models, history.snapshots) == ((),) * 6
+    assert (*rows, history.models, history.snapshots, history.rules) == ((),) * 7
+    assert history.levels == PUBLISHED
+
+
+def test_the_rules_are_those_in_force_at_the_end_of_what_is_asked_for(database: Database) -> None:
+    def put(number: int, config: AlertConfig, **changes: Any) -> None:
+        rules = [
+            replace(r, **changes) if r.name == "ic_low" else r for r in config.rules("as_written")
+        ]
+        for rule in rules:
+            insert(
+                database, "rules_in_force", strategy_id=STRATEGY, rule=rule.name,
+                first_session=day(number), judged_until=day(number + 3), mode=rule.mode,
+                condition=rule.describe(), definition=definition(rule),
+            )  # fmt: skip
+
+    put(0, AlertConfig(ic_warning=0.03, psi_warning=0.2, psi_critical=0.5))
+    put(4, AlertConfig(psi_critical=0.4), cusum_reference=0.01, comparison="above")
+    early = load_monitoring_history(database, STRATEGY, last=day(3))
+    assert early.levels == Levels(0.03, 0.2, 0.5)
+    now = load_monitoring_history(database, STRATEGY)
+    assert np.isnan(now.levels.ic_warning)
+    assert (now.levels.psi_warning, now.levels.psi_severe) == (0.10, 0.4)
+    assert {rule.first_session for rule in now.rules} == {day(4)}
+    severe = next(rule for rule in now.rules if rule.name == "psi_severe")
+    assert severe == RuleRecord(
+        "psi_severe", "PSI > 0.4", "psi", "severe", "request_retrain", 0.4, day(4)
+    )
+    assert len(now.rules) == 7
+    assert load_monitoring_history(database, "another").rules == ()
 
 
 def test_every_series_is_aligned_to_the_sessions_of_any_table(database: Database) -> None:

@@ -17,6 +17,7 @@ import pytest
 from quant_mlops.database import Database
 from quant_mlops.reports.history import MonitoringHistory, load_monitoring_history
 from quant_mlops.reports.html import render_report, write_report
+from quant_mlops.reports.onsets import newest_that_stands_out
 from quant_mlops.reports.records import (
     AlertEpisode,
     Deployment,
@@ -26,6 +27,7 @@ from quant_mlops.reports.records import (
     Onset,
     Retrain,
     ReturnSeries,
+    RuleRecord,
     SnapshotRecord,
     StateStep,
 )
@@ -69,6 +71,10 @@ def filled(word: str = "momentum_us", sessions: int = 80) -> MonitoringHistory:
                          "sharpe_ratio_backtest": 1.257, "sharpe_ratio_se_backtest": NAN}),
         ),
         snapshots=(SnapshotRecord(SNAPSHOT_ID, word, MOMENT, first, first, 12_345),),
+        rules=(
+            RuleRecord(word, f"IC < 0.02 {word}", "ic", "warning", word, 0.02, first),
+            RuleRecord("psi_severe", "PSI > 0.25", "psi", "severe", word, 0.25, first),
+        ),
     )  # fmt: skip
 
 
@@ -212,6 +218,30 @@ def test_undefined_numbers_are_dashes(report: str) -> None:
     assert "nan" not in re.split(r"\W+", text)
 
 
+def test_the_limits_are_those_of_the_rules_in_force(report: str) -> None:
+    assert "above 0.02; " in report
+    assert "sessions above 0.25" in report
+    usual = filled()
+    strict = tuple(
+        replace(rule, level=level, condition=f"{rule.metric} beyond {level}")
+        for rule, level in zip(usual.rules, (0.035, 0.125), strict=True)
+    )
+    text = Page(rendered(replace(usual, rules=strict))).text
+    for said in ("above 0.035; ", "sessions above 0.125", "severe above 0.125", "0.035 warning",
+                 "ic beyond 0.035", "psi beyond 0.125"):  # fmt: skip
+        assert said in text, said
+    assert "sessions above 0.25" not in text
+
+
+def test_a_rule_on_a_sum_has_no_limit_to_be_above(report: str) -> None:
+    sums = tuple(replace(rule, level=NAN) for rule in filled().rules)
+    text = Page(rendered(replace(filled(), rules=sums))).text
+    assert "of the daily values are below 0; " in text
+    assert "nan" not in text.lower()
+    assert "sessions above" not in text
+    assert "IC < 0.02 momentum_us" in text
+
+
 def test_an_alert_tells_what_it_did(paused: str) -> None:
     assert (
         "pause; reduced, position scale 0.5 from 2024-02-01 21:00Z; "
@@ -278,6 +308,21 @@ def test_severe_alerts_say_since_when_and_how_far_the_interval_holds() -> None:
         f"the true date in {measured.share:.0%}; its median length was "
         f"{measured.median_length:.0f} sessions."
     ) in text
+
+
+@pytest.mark.parametrize(
+    ("p_value", "shaded"),
+    [(0.0004, True), (0.05, True), (0.051, False), (0.97, False), (None, False)],
+)
+def test_a_change_is_shaded_only_where_noise_would_not_look_like_it(
+    p_value: float | None, shaded: bool
+) -> None:
+    history = dated(onset(p_value=p_value))
+    marked = newest_that_stands_out(history.alerts, series="ic")
+    assert (marked is not None) == shaded
+    text = Page(rendered(history)).text
+    assert ("Shaded: the newest dated change of the IC, most likely on" in text) == shaded
+    assert ("No change of the IC stands out from its noise; the newest" in text) != shaded
 
 
 def test_open_alerts_are_dated_first_and_four_at_most() -> None:
