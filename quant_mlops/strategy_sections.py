@@ -137,16 +137,16 @@ class RuleSettings(Section):
     """Thresholds of the response matrix, and the mode in which its rules are read."""
 
     # A rule with a threshold that is no number would never fire, and nobody would notice.
-    ic_warning: Number = Field(default=0.02, validate_default=True)
-    ic_critical: Number = Field(default=0.01, validate_default=True)
-    psi_warning: Number = 0.10
-    psi_critical: Number = Field(default=0.25, validate_default=True)
-    sharpe_warning: Number = 0.5
-    sharpe_critical: Number = Field(default=0.0, validate_default=True)
-    clear_after: Integer = Field(default=5, gt=0)
-    cooldown_sessions: Integer = Field(default=0, ge=0)
-    mode: Mode = "as_written"
-    false_alarms_a_year: Number = Field(default=1.0, gt=0, le=50)
+    ic_warning: Number = Field(default=AlertConfig.ic_warning, validate_default=True)
+    ic_critical: Number = Field(default=AlertConfig.ic_critical, validate_default=True)
+    psi_warning: Number = AlertConfig.psi_warning
+    psi_critical: Number = Field(default=AlertConfig.psi_critical, validate_default=True)
+    sharpe_warning: Number = AlertConfig.sharpe_warning
+    sharpe_critical: Number = Field(default=AlertConfig.sharpe_critical, validate_default=True)
+    clear_after: Integer = Field(default=AlertConfig.clear_after, gt=0)
+    cooldown_sessions: Integer = Field(default=AlertConfig.cooldown_sessions, ge=0)
+    mode: Mode = AlertConfig.mode
+    false_alarms_a_year: Number = Field(default=AlertConfig.false_alarms_a_year, gt=0, le=50)
 
     @field_validator("ic_warning")
     @classmethod

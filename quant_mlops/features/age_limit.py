@@ -58,7 +58,8 @@ def oldest_events(times: Instants, max_age: MaxAge, *, calendar: str) -> Instant
     if isinstance(max_age, timedelta):
         return np.maximum(times - min(max_age // MICROSECOND, LATEST), EARLIEST)
     closes = trading_calendar(calendar).all_closes
-    place = np.searchsorted(closes, times, side="right") - 1 - int(max_age)
+    # More sessions than there are reach as far back as all of them.
+    place = np.searchsorted(closes, times, side="right") - 1 - min(int(max_age), len(closes))
     return np.where(place >= 0, closes[np.maximum(place, 0)], EARLIEST)
 
 
@@ -70,8 +71,10 @@ def require_age(max_age: MaxAge) -> None:
     InvalidValueError
         The age is negative, or neither a duration nor a whole number.
     """
-    if max_age is None or isinstance(max_age, AgeLimit):
+    if max_age is None:
         return
+    if isinstance(max_age, AgeLimit):
+        max_age = max_age.sessions
     if isinstance(max_age, timedelta):
         if max_age < timedelta(0):
             raise InvalidValueError(f"max_age {max_age} is negative; give a duration of 0 or more")
