@@ -156,6 +156,7 @@ def report_session(
         as_of=judged_at,
         entities=drift_monitor.tickers,
         max_ages=_by_feature(max_feature_age, features),
+        numbers_only=model is not None,
     )
     alerts = [
         alert
@@ -253,7 +254,8 @@ def _problems(
         if feature.newest_event is None:
             problems.append(f"no value of {feature.feature_name} is known")
         elif feature.is_stale():
-            problems.append(f"{feature.feature_name} is {feature.sessions_old} sessions old")
+            age = counted(feature.sessions_old or 0, "session")
+            problems.append(f"{feature.feature_name} is {age} old")
         elif feature.missing_rate > TOO_MANY_MISSING:
             problems.append(
                 f"{feature.feature_name} is missing for {feature.missing_rate:.0%} of "

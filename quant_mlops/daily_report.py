@@ -91,7 +91,7 @@ def _text(report: DailyReport) -> str:
         ],
         ["Problems", *_items(report.problems)] if report.problems else [],
         ["Model", *_model(report)],
-        ["Features: sessions old, share missing", *_features(report)],
+        ["Features: newest value in sessions, share of names without one", *_features(report)],
         ["Metrics", *_metrics(report)],
         ["Rules met", *_alerts(report.rules_met)],
         ["New alerts, and what was found", *_checked(report.new_alerts)],

@@ -295,7 +295,7 @@ def raise_alerts(context: StrategyContext, last: date) -> Response:
             strategy.definitions,
             strategy.horizon,
             context.tickers,
-            strategy.features.max_age_sessions_of,
+            strategy.rare_features,
         ),
     )
 

@@ -116,6 +116,12 @@ class Strategy(Section):
         return {name: own.get(name, self.features.max_age_sessions) for name in self.features.names}
 
     @property
+    def rare_features(self) -> dict[str, int]:
+        """Limits of age of the features that come more rarely than the others."""
+        usual = self.features.max_age_sessions
+        return {n: age for n, age in self.features.max_age_sessions_of.items() if age > usual}
+
+    @property
     def label(self) -> LabelDefinition:
         """What models learn to predict."""
         return LabelDefinition(self.horizon, self.calendar)

@@ -42,7 +42,8 @@ class FeatureSettings(Section):
     """Which features the model learns from, the module that defines them, and their age limit.
 
     A value more than `max_age_sessions` older than its availability lag explains counts as
-    missing, in training and live; `max_age_sessions_of` says it of features that come more rarely.
+    missing, in training and live; `max_age_sessions_of` says it of single features. One with a
+    higher limit than the others comes more rarely, and the daily report expects no more of it.
     """
 
     names: tuple[str, ...] = Field(min_length=1)

@@ -106,6 +106,9 @@ def test_features_have_one_limit_of_age_and_some_their_own(tmp_path: Path) -> No
     own = "max_age_sessions = 3\nmax_age_sessions_of = { ret_5d = 70 }\n[training]"
     strategy = read_strategy(write(tmp_path, GOOD.replace("[training]", own)))
     assert strategy.max_ages == {"rsi_14": 3, "ret_5d": 70}
+    assert strategy.rare_features == {"ret_5d": 70}
+    tighter = own.replace("= 70", "= 1")
+    assert read_strategy(write(tmp_path, GOOD.replace("[training]", tighter))).rare_features == {}
     with pytest.raises(StrategyError, match=r"names does not hold vol_20d; correct one of them"):
         read_strategy(write(tmp_path, GOOD.replace("[training]", own.replace("ret_5d", "vol_20d"))))
 

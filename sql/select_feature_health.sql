@@ -1,7 +1,7 @@
 -- For each feature and entity the newest event that was known at an instant, and whether it has a
 -- value; entities of which nothing was known have no row.
 SELECT f.feature_name, n.entity_key, e.event_time,
-       e.value_double IS NOT NULL OR e.value_json IS NOT NULL
+       e.value_double IS NOT NULL OR (e.value_json IS NOT NULL AND NOT %(numbers_only)s)
 FROM unnest(%(names)s::text[], %(versions)s::integer[]) AS f (feature_name, feature_version)
 CROSS JOIN unnest(%(entities)s::text[]) AS n (entity_key)
 CROSS JOIN LATERAL (

@@ -18,6 +18,7 @@ from quant_mlops.features.health import FeatureHealth, feature_health, stored_en
 from quant_mlops.features.parity import FeatureParity
 from quant_mlops.features.parity_windows import parity_of_windows
 from quant_mlops.market.calendar import TradingCalendar
+from quant_mlops.wording import counted
 
 # By what the rule asks for: a pause is reviewed by a person, who needs all of it too.
 CHECKS: Mapping[str, tuple[str, ...]] = {
@@ -116,7 +117,7 @@ def diagnose(
                 health[day] = feature_health(
                     database, calendar, settings.features, session=day,
                     as_of=calendar.close_time(day) + evaluation_lag, entities=settings.tickers,
-                    max_ages=settings.max_ages,
+                    max_ages=settings.max_ages, numbers_only=True,
                 )  # fmt: skip
             parts |= {"freshness": _freshness(health[day]), "arrival": arrivals[i]}
         found[i] = {
@@ -168,10 +169,12 @@ def _not_run(reason: str) -> Part:
 
 def _parity(features: Sequence[FeatureParity]) -> Part:
     compared = sum(feature.compared for feature in features)
+    unchecked = [f.feature_name for f in features if not f.compared]
     wrong = [feature for feature in features if not feature.agrees]
     document = {
         "features": len(features),
         "compared": compared,
+        "not_checked": unchecked,
         "disagreeing": [
             {
                 "feature": feature.feature_name,
@@ -185,16 +188,25 @@ def _parity(features: Sequence[FeatureParity]) -> Part:
             for feature in wrong
         ],
     }
+    left = [
+        f"{name}: no served value could be compared"
+        for name in unchecked
+        if name not in {feature.feature_name for feature in wrong}
+    ]
     if not wrong:
         return document, [
-            f"{compared:,} served values of {len(features)} features are what the prices known "
-            f"then give"
+            f"{compared:,} served values of {counted(len(features) - len(unchecked), 'feature')} "
+            f"are what the prices known then give",
+            *left,
         ]
     return document, [
-        f"{f.feature_name}: {f.mismatches:,} of {f.compared:,} served values are wrong"
-        f"{f' from {f.first_mismatch} on ({f.explanation})' if f.mismatches else ''}, "
-        f"{f.not_served:,} were not served, {f.not_recomputable:,} cannot be recomputed"
-        for f in wrong
+        *left,
+        *(
+            f"{f.feature_name}: {f.mismatches:,} of {f.compared:,} served values are wrong"
+            f"{f' from {f.first_mismatch} on ({f.explanation})' if f.mismatches else ''}, "
+            f"{f.not_served:,} were not served, {f.not_recomputable:,} cannot be recomputed"
+            for f in wrong
+        ),
     ]
 
 
@@ -219,8 +231,9 @@ def _freshness(features: Sequence[FeatureHealth]) -> Part:
         ],
     }
     sentences = [
-        f"{f.feature_name} "
-        f"{'was never known' if f.sessions_old is None else f'is {f.sessions_old} sessions old'}"
+        f"{f.feature_name} was never known"
+        if f.sessions_old is None
+        else f"{f.feature_name} is {counted(f.sessions_old, 'session')} old"
         for f in stale
     ] or ["no feature is older than its availability explains"]
     sentences += [

@@ -18,6 +18,7 @@ from quant_mlops.errors import MonitoringError, QuantMlopsError
 from quant_mlops.retraining import retrain_on_request
 from quant_mlops.session_run import SessionRun, run_session
 from quant_mlops.strategy_context import StrategyContext
+from quant_mlops.wording import counted
 
 DAY = click.DateTime(formats=["%Y-%m-%d"])
 MUST_NOT_TRADE = 3
@@ -59,7 +60,7 @@ def daily(
             work.registry,
             work.monitor,
             ran.metrics,
-            max_feature_age=work.strategy.features.max_age_sessions_of,
+            max_feature_age=work.strategy.rare_features,
         )
         told = dispatch_alerts(work.database, work.settings)
         retraining, failure = _retrain(work, ran.alerts_until)
@@ -77,6 +78,7 @@ def daily(
         "feature_events_stored": ran.features_stored,
         "feature_events_revised": ran.features_revised,
         "predictions": ran.predictions.offered,
+        "names_without_all_features": ran.predictions.incomplete,
         "metrics": verdict.metrics,
         "judged_again": ran.judged_again,
         "new_alerts": ran.response.alerts,
@@ -106,9 +108,11 @@ def _summary(
     if ran.judged_again is not None:
         first, last = ran.judged_again
         lines.append(f"judged the sessions from {first} to {last} again, which rest on this one")
+    incomplete = ran.predictions.incomplete
     lines += [
         f"stored {ran.prices.written.stored} bars, {ran.features_stored} feature events, "
-        f"{ran.features_revised} revisions; {ran.predictions.offered} predictions",
+        f"{ran.features_revised} revisions; {ran.predictions.offered} predictions"
+        + (f", {counted(incomplete, 'name')} left out for lack of a feature" if incomplete else ""),
         f"alerts: {len(ran.response.alerts)} new; by all channels {told.delivered} delivered and "
         f"{told.failed} failed",
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from quant_mlops.database import Database
-from quant_mlops.errors import LookAheadError
+from quant_mlops.errors import FeatureStoreError, LookAheadError
 from quant_mlops.features.catalog import register_definitions, registered_features
 from quant_mlops.features.definition import FeatureDefinition
 from quant_mlops.features.truncation import TruncationResult, truncation_tests
@@ -50,7 +50,8 @@ def admit_definitions(
     LookAheadError
         A value changes when later sessions are cut off, or those before its lookback.
     FeatureStoreError
-        A function fails, or gives values of another shape than the panel's.
+        A function fails, gives values of another shape than the panel's, or would store nothing
+        but that values are missing.
     """
     declared = {
         (f.feature_name, f.feature_version) for f in registered_features(database) if f.logic_hash
@@ -71,7 +72,19 @@ def admit_definitions(
         )
         for definition in new:
             _refuse_findings(results[definition.name])
+            _refuse_nothing_but_missing(definition, results[definition.name])
     register_definitions(database, definitions)
+
+
+def _refuse_nothing_but_missing(definition: FeatureDefinition, result: TruncationResult) -> None:
+    """Refuse what would hide each value that another job writes behind one known to be missing."""
+    whole = result.short_lookback
+    if definition.allows_missing and whole.sessions and not whole.cells:
+        raise FeatureStoreError(
+            f"{definition.key} gives nothing but NaN, of which allows_missing stores each as known "
+            f"to be missing, so that no value that another job writes is read; leave out "
+            f"allows_missing, or compute values"
+        )
 
 
 def _refuse_findings(result: TruncationResult) -> None:

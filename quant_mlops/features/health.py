@@ -26,7 +26,7 @@ class FeatureHealth:
     Attributes
     ----------
     newest_event : datetime or None
-        What its newest value is about; None if none was known.
+        What its newest value of any entity is about; None if none was known.
     sessions_old : int or None
         Sessions that have closed since: on a Monday morning the close of Friday is 0 old.
     expected_age : int
@@ -35,8 +35,8 @@ class FeatureHealth:
         Entities that had a value of any of the features within 20 sessions, or as many more as
         even the most frequent of them is apart.
     missing_rate : float
-        Share of those without a value of this one about its newest session, or about one that is
-        earlier by no more than its pace explains; NaN without any.
+        Share of those without a value of this one about its newest session; of a feature with a
+        pace, of those without one that is as young as expected. NaN without any.
     """
 
     feature_name: str
@@ -61,6 +61,7 @@ def feature_health(
     as_of: datetime,
     entities: Sequence[str] | None = None,
     max_ages: Mapping[str, int] | None = None,
+    numbers_only: bool = False,
 ) -> tuple[FeatureHealth, ...]:
     """Return the state of features, in their order, as it was known at an instant.
 
@@ -79,10 +80,13 @@ def feature_health(
     max_ages : mapping of str to int, optional
         Pace of the features that do not come every session: sessions that a value may be older
         than its lag explains before something is wrong.
+    numbers_only : bool
+        Whether a JSON document counts as missing, as it does for models.
     """
     paces = max_ages or {}
     newest: dict[str, dict[str, tuple[datetime, bool]]] = defaultdict(dict)
-    for name, entity, event_time, valued in _known(database, features, as_of, entities):
+    rows = _known(database, features, as_of, entities, numbers_only=numbers_only)
+    for name, entity, event_time, valued in rows:
         newest[name][entity] = (event_time, valued)
     reach = ALIVE_SESSIONS + min((paces.get(name, 0) for name in features), default=0)
     alive_since = calendar.close_time(calendar.previous(session, reach))
@@ -103,12 +107,14 @@ def feature_health(
             known = calendar.session_of(as_of - definition.availability_lag)
             expected = max(calendar.sessions_between(known, session), 0)
         if alive and last is not None:
-            about = calendar.session_of(last)
+            # Of a feature for every session, who lacks its newest one; that this is old is said
+            # by its age.
+            until, within = (session, expected + pace) if pace else (calendar.session_of(last), 0)
             there = {
                 entity
                 for entity, (event_time, valued) in entries.items()
                 if valued
-                and calendar.sessions_between(calendar.session_of(event_time), about) <= pace
+                and calendar.sessions_between(calendar.session_of(event_time), until) <= within
             }
             missing = len(alive - there) / len(alive)
         elif alive:
@@ -130,12 +136,15 @@ def _known(
     features: Mapping[str, int],
     as_of: datetime,
     entities: Sequence[str] | None,
+    *,
+    numbers_only: bool,
 ) -> list[tuple[str, str, datetime, bool]]:
     parameters = {
         "names": list(features),
         "versions": list(features.values()),
         "entities": stored_entities(database) if entities is None else list(entities),
         "as_of": as_of,
+        "numbers_only": numbers_only,
     }
     rows: list[tuple[str, str, datetime, bool]] = database.fetch_all(
         query("select_feature_health"), parameters

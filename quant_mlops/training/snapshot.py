@@ -33,6 +33,9 @@ LABEL_COLUMNS = ("label", "label_known_at", "next_session_return")
 # Rows of the spine that are worked on at a time: some 200 MB with ten features.
 BLOCK_ROWS = 1_000_000
 
+# Of those that an empty training set lacks.
+FEATURES_NAMED = 3
+
 Sessions = npt.NDArray[np.datetime64]
 
 
@@ -113,10 +116,13 @@ class SnapshotBlock:
         next_session_return`; sorted by session and entity.
     left_out : dict
         How many rows of the spine were left out, by reason.
+    missing : dict
+        How many of those with a label lack each feature, of those that any lacks.
     """
 
     table: pa.Table
     left_out: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, int] = field(default_factory=dict)
 
 
 def snapshot_blocks(
@@ -161,23 +167,32 @@ def collect_snapshot(
     """
     tables: list[pa.Table] = []
     left_out: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
     for block in snapshot_blocks(store, calendar, definition):
         tables.append(block.table)
         left_out.update(block.left_out)
-    whole = SnapshotBlock(pa.concat_tables(tables), dict(left_out))
-    refuse_empty(definition, whole.table.num_rows, whole.left_out)
+        missing.update(block.missing)
+    whole = SnapshotBlock(pa.concat_tables(tables), dict(left_out), dict(missing))
+    refuse_empty(definition, whole.table.num_rows, whole.left_out, whole.missing)
     return whole
 
 
 def refuse_empty(
-    definition: SnapshotDefinition, row_count: int, left_out: Mapping[str, int]
+    definition: SnapshotDefinition,
+    row_count: int,
+    left_out: Mapping[str, int],
+    missing: Mapping[str, int],
 ) -> None:
     """Raise EmptySnapshotError, with the reasons counted, unless there are rows."""
     if row_count == 0:
+        worst = sorted(missing, key=lambda name: (-missing[name], name))[:FEATURES_NAMED]
+        lacking = ", ".join(f"{name} in {missing[name]:,}" for name in worst)
+        lacking = f", missing {lacking}" if lacking else ""
         raise EmptySnapshotError(
             f"no training row from {definition.first} to {definition.last} as known at "
-            f"{definition.knowledge_time.isoformat()}: {json.dumps(dict(left_out))}; widen the "
-            f"range or backfill the features"
+            f"{definition.knowledge_time.isoformat()}: {json.dumps(dict(left_out))}"
+            f"{lacking}; widen the range, backfill the features, or raise max_age_sessions_of for "
+            f"one that comes rarely"
         )
 
 
@@ -253,6 +268,7 @@ def _collect_block(
         max_ages=definition.max_ages,
         vintage=definition.vintage,
     ).rename_columns([*KEY_COLUMNS, *features])
+    lacks = {name: joined[name].null_count for name in features}
     complete = _complete(joined, features)
     left_out = {
         "label open": int((~has_label & is_open).sum()),
@@ -268,7 +284,7 @@ def _collect_block(
         label_known_at[session, entity],
         next_returns[session, entity],
     ).filter(pa.array(complete))
-    return SnapshotBlock(table, left_out)
+    return SnapshotBlock(table, left_out, {name: n for name, n in lacks.items() if n})
 
 
 def _places(

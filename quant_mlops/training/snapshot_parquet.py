@@ -35,6 +35,8 @@ class WrittenTable:
         Of the rows; None if there are none.
     left_out : dict
         How many rows of the spine were left out, by reason.
+    missing : dict
+        How many rows with a label lack each feature, of those that any lacks.
     schema : dict
         Type of each column.
     """
@@ -46,6 +48,7 @@ class WrittenTable:
     first_session: date | None
     last_session: date | None
     left_out: dict[str, int]
+    missing: dict[str, int]
     schema: dict[str, str]
 
 
@@ -65,6 +68,7 @@ def write_blocks(
     """
     stream = FingerprintStream(meaning)
     left_out: Counter[str] = Counter()
+    missing: Counter[str] = Counter()
     writer: pq.ParquetWriter | None = None
     rows, sessions = 0, []
     try:
@@ -72,6 +76,7 @@ def write_blocks(
             table = block.table
             stream.update(table)
             left_out.update(block.left_out)
+            missing.update(block.missing)
             rows += table.num_rows
             if table.num_rows:
                 sessions += [table["session"][0].as_py(), table["session"][-1].as_py()]
@@ -90,6 +95,7 @@ def write_blocks(
         first_session=sessions[0] if sessions else None,
         last_session=sessions[-1] if sessions else None,
         left_out=dict(left_out),
+        missing=dict(missing),
         schema={field.name: str(field.type) for field in writer.schema},
     )
 

@@ -152,7 +152,7 @@ def collected(store: FeatureStore, definition: SnapshotDefinition) -> Iterator[W
             snapshot_blocks(store, calendar, definition),
             meaning=definition.meaning(),
         )
-        refuse_empty(definition, found.row_count, found.left_out)
+        refuse_empty(definition, found.row_count, found.left_out, found.missing)
         yield found
 
 

@@ -81,7 +81,7 @@ def store_snapshot(
     root = f"{folder_uri(folder)}/{strategy_id}"
     with _workplace(root) as fresh:
         written = write_blocks(fresh / DATA_FILE, blocks, meaning=definition.meaning())
-        refuse_empty(definition, written.row_count, written.left_out)
+        refuse_empty(definition, written.row_count, written.left_out, written.missing)
         identity = _identity(definition, written, strategy_id, logic_hashes, code)
         snapshot_id = _snapshot_id(strategy_id, definition, written.fingerprint)
         target = f"{root}/{written.fingerprint[:16]}"

@@ -80,7 +80,12 @@ def test_each_rule_attaches_what_its_row_of_the_matrix_asks_for(
     assert severe["first"] == work.calendar.previous(opened, 3).isoformat()
     assert severe["last"] == work.calendar.previous(opened).isoformat()
     values = 3 * 12 * 3
-    assert severe["parity"] == {"features": 3, "compared": values, "disagreeing": []}
+    assert severe["parity"] == {
+        "features": 3,
+        "compared": values,
+        "not_checked": [],
+        "disagreeing": [],
+    }
     assert severe["freshness"] == {"features": 3, "stale": [], "missing": []}
     arrival = severe["arrival"]
     assert (arrival["features"], arrival["events"], arrival["revisions"]) == (3, values, 0)
@@ -91,6 +96,24 @@ def test_each_rule_attaches_what_its_row_of_the_matrix_asks_for(
     drifting = alerts["psi_mild"].evidence["features"]
     assert {entry["feature"] for entry in drifting} == set(work.strategy.features.names)
     assert all(entry["psi"] > 0 for entry in drifting)
+
+
+def test_a_feature_that_code_does_not_give_is_not_said_to_be_right(
+    alarm: Raise, work: StrategyContext, sessions: list[date]
+) -> None:
+    written = FeatureDefinition(
+        "written", 1, 0, timedelta(0), lambda panel: np.full(panel.close.shape, np.nan),
+        ("close",), "Written by another job.",
+    )  # fmt: skip
+    alerts = alarm(sessions[-2], definitions=[*work.strategy.definitions, written])
+    parity, findings = (
+        alerts["ic_severe"].evidence["diagnostics"][k] for k in ("parity", "findings")
+    )
+    assert (parity["features"], parity["not_checked"]) == (4, ["written"])
+    assert findings[:2] == [
+        f"{parity['compared']} served values of 3 features are what the prices known then give",
+        "written: no served value could be compared",
+    ]
 
 
 def test_the_market_is_compared_with_the_training_of_the_live_model(

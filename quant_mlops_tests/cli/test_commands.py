@@ -166,6 +166,20 @@ def test_the_daily_run_takes_the_newest_session_and_repeats_itself(
     assert {alert["alert_id"] for alert in report["new_alerts"]} == stored
 
 
+def test_names_that_are_left_out_for_lack_of_a_feature_are_counted(
+    desk: Any, sessions: list[date]
+) -> None:
+    with Database(os.environ["QUANT_MLOPS_DATABASE_URL"]) as database:
+        FeatureStore(database).write_features(
+            "T03", trading_calendar("XNYS").close_time(sessions[-2]), {"ret_5d": {"no": 1}},
+            availability_lag=timedelta(minutes=20),
+        )  # fmt: skip
+    found = desk("daily", "--session", sessions[-1], "--json").document
+    assert (found["predictions"], found["names_without_all_features"]) == (11, 1)
+    text = " ".join(desk("daily", "--session", sessions[-1]).stdout.split())
+    assert "11 predictions, 1 name left out for lack of a feature alerts:" in text
+
+
 def test_a_script_learns_by_the_exit_code_that_it_must_not_trade(
     beside_another: Any, sessions: list[date]
 ) -> None:

@@ -263,18 +263,34 @@ def test_a_feature_that_comes_rarely_is_neither_stale_nor_missing_in_between(
     assert (health(book=29).is_stale(), health(book=30).is_stale()) == (True, False)
     found = health(book=63)
     assert (found.sessions_old, found.expected_age, found.entities) == (30, 63, 3)
-    assert (found.missing_rate, health(book=30).missing_rate) == (0.0, 0.0)
-    assert health(book=45).missing_rate == 0.0
+    assert found.missing_rate == 0.0
+    # Missing is who has no value as young as that, whatever the others have; A, without any value
+    # for long, has left.
+    assert (health(book=45).entities, health(book=45).missing_rate) == (3, 1 / 3)
+    assert (health(book=30).entities, health(book=30).missing_rate) == (2, 0.5)
+    assert (health(book=29).entities, health(book=29).missing_rate) == (2, 1.0)
     write("A", 0, price=1.0)
     write("B", 0, price=1.0)
     both = feature_health(
         database, calendar, {"book": 1, "price": 1}, session=session,
         as_of=calendar.close_time(session) + timedelta(hours=4), max_ages={"book": 20},
     )  # fmt: skip
-    # C has no price any more and is not missed; A's report is more than 20 sessions behind C's.
+    # C has no price any more and is not missed.
     assert [(f.entities, f.missing_rate, f.is_stale()) for f in both] == [
-        (2, 0.5, True), (2, 0.0, False),
+        (2, 1.0, True), (2, 0.0, False),
     ]  # fmt: skip
+    write("A", 1, book=2.0)
+    store.write_features(
+        "B", calendar.close_time(session), {"book": {"eps": 2.0}},
+        availability_lag=timedelta(minutes=15),
+    )  # fmt: skip
+    for numbers_only, missing in ((False, 0.0), (True, 0.5)):
+        (found, _) = feature_health(
+            database, calendar, {"book": 1, "price": 1}, session=session,
+            as_of=calendar.close_time(session) + timedelta(hours=4), max_ages={"book": 20},
+            numbers_only=numbers_only,
+        )  # fmt: skip
+        assert found.missing_rate == missing
 
 
 def test_the_pace_of_a_rare_feature_reaches_decision_and_evidence(

@@ -271,12 +271,19 @@ def fails(panel):
     return panel.close[:, 0]
 
 
+@feature("hides", lookback=0, allows_missing=True)
+def hides(panel):
+    """Written by another job, whose values would all be hidden."""
+    return np.full_like(panel.close, np.nan)
+
+
 @pytest.mark.parametrize(
     ("definition", "message"),
     [
         (peeks, r"peeks@1 looks ahead: of \d+ values \d+ change"),
         (reaches, r"reaches@1 reads further back than its lookback of 2 sessions"),
         (fails, r"fails@1 gives values of shape"),
+        (hides, r"hides@1 gives nothing but NaN.*leave out allows_missing"),
     ],
 )
 def test_a_definition_that_reads_what_it_must_not_is_refused_before_it_is_stored(

@@ -273,8 +273,10 @@ def test_a_snapshot_without_rows_says_why(
     with pytest.raises(EmptySnapshotError, match=r"no training row.*\"label open\": [1-9]"):
         collect(database, market, instant_after(market.sessions[2]), last=market.sessions[2])
     FeatureStore(database).write_features("Q", instant_after(market.sessions[0]), {"rare": 1.0})
-    with pytest.raises(EmptySnapshotError, match=r"\"feature missing\": [1-9]"):
-        collect(database, market, instant_after(market.sessions[-1]), features={"rare": 1})
+    with pytest.raises(EmptySnapshotError, match=r"missing\": [1-9].*, missing rare in [1-9]"):
+        collect(
+            database, market, instant_after(market.sessions[-1]), features={"slow": 1, "rare": 1}
+        )
 
 
 def test_labels_at_the_end_of_the_calendar_are_open(
