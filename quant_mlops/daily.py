@@ -26,7 +26,7 @@ from quant_mlops.features.store import FeatureStore
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.reproduction import last_reproduction
 from quant_mlops.registry.training_runs import trained_until
-from quant_mlops.training.snapshot_files import find_snapshot
+from quant_mlops.training.snapshot_files import Snapshot, find_snapshot
 from quant_mlops.wording import counted, short_time
 
 TRADE, REDUCED, STOPPED, CHECK = "trade", "trade reduced", "paused", "check data"
@@ -95,7 +95,8 @@ def daily_mlops_job(
         )
     problems = _measure_drift(feature_store, model_registry, drift_monitor, session)
     metrics = drift_monitor.run_daily(session)
-    features = _features_of(model_registry, _model_status(model_registry, strategy_id, judged_at))
+    model = _model_status(model_registry, strategy_id, judged_at)
+    features = _features_of(model_registry, _training_set(model_registry, model))
     respond(
         database,
         calendar,
@@ -147,7 +148,8 @@ def report_session(
     database, strategy_id, session = drift_monitor.database, metrics.strategy_id, metrics.date
     judged_at = metrics.evaluation_time
     model = _model_status(model_registry, strategy_id, judged_at)
-    features = _features_of(model_registry, model)
+    trained_on = _training_set(model_registry, model)
+    features = _features_of(model_registry, trained_on)
     health = feature_health(
         database,
         drift_monitor.calendar,
@@ -156,7 +158,8 @@ def report_session(
         as_of=judged_at,
         entities=drift_monitor.tickers,
         max_ages=_by_feature(max_feature_age, features),
-        numbers_only=model is not None,
+        limits=None if trained_on is None else trained_on.max_ages,
+        numbers_only=trained_on is not None,
     )
     alerts = [
         alert
@@ -200,12 +203,18 @@ def _model_status(registry: ModelRegistry, strategy_id: str, at: datetime) -> Mo
     )
 
 
-def _features_of(registry: ModelRegistry, model: ModelStatus | None) -> dict[str, int]:
+def _training_set(registry: ModelRegistry, model: ModelStatus | None) -> Snapshot | None:
+    """Return what the live model was trained on, if that is known."""
+    if model is None:
+        return None
+    snapshot_id = registry.get_model_by_id(model.model_id).snapshot_id
+    return None if snapshot_id is None else find_snapshot(registry.database, snapshot_id)
+
+
+def _features_of(registry: ModelRegistry, trained_on: Snapshot | None) -> dict[str, int]:
     """Return the live model's features, or the newest version of every feature without one."""
-    if model is not None:
-        snapshot_id = registry.get_model_by_id(model.model_id).snapshot_id
-        if snapshot_id is not None:
-            return find_snapshot(registry.database, snapshot_id).feature_versions
+    if trained_on is not None:
+        return trained_on.feature_versions
     return resolve_versions(registry.database, None)
 
 

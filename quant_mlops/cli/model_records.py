@@ -37,7 +37,7 @@ DIGITS_SHOWN = 16
     "--revisions/--no-revisions",
     default=True,
     show_default=True,
-    help="Count the cells of its training set that have been corrected since.",
+    help="Count the cells of its training set that would differ with today's knowledge.",
 )
 @json_option
 def show(name: str, version: int | None, revisions: bool, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def show(name: str, version: int | None, revisions: bool, as_json: bool) -> None
         ("params", model.params),
         ("created", model.created_at),
         *_training_set(lineage),
-        ("revised since", words),
+        ("known today", words),
         *_training_run(lineage.training_run),
         *((a.artifact_type, f"{a.checksum} ({a.size_bytes:,} bytes)") for a in lineage.artifacts),
         *_deployments(lineage),
@@ -122,7 +122,7 @@ def delete(name: str, version: int, by: str, reason: str, as_json: bool) -> None
 
 
 def _revised(work: NamedModel) -> tuple[dict[str, Any] | None, str]:
-    """Return what of the training set has been corrected since, as a document and in words."""
+    """Return what of the training set today's knowledge changes, as a document and in words."""
     if work.model.snapshot_id is None:
         return None, "no training set"
     snapshot = find_snapshot(work.database, work.model.snapshot_id)

@@ -36,7 +36,7 @@ class FeatureHealth:
         even the most frequent of them is apart.
     missing_rate : float
         Share of those without a value of this one about its newest session; of a feature with a
-        pace, of those without one that is as young as expected. NaN without any.
+        pace, of those without one that is young enough to count. NaN without any.
     """
 
     feature_name: str
@@ -61,6 +61,7 @@ def feature_health(
     as_of: datetime,
     entities: Sequence[str] | None = None,
     max_ages: Mapping[str, int] | None = None,
+    limits: Mapping[str, int] | None = None,
     numbers_only: bool = False,
 ) -> tuple[FeatureHealth, ...]:
     """Return the state of features, in their order, as it was known at an instant.
@@ -80,6 +81,9 @@ def feature_health(
     max_ages : mapping of str to int, optional
         Pace of the features that do not come every session: sessions that a value may be older
         than its lag explains before something is wrong.
+    limits : mapping of str to int, optional
+        Sessions beyond its lag up to which a value of these features counts, where that is
+        another number than the pace, as a model was trained before the pace was changed.
     numbers_only : bool
         Whether a JSON document counts as missing, as it does for models.
     """
@@ -109,7 +113,9 @@ def feature_health(
         if alive and last is not None:
             # Of a feature for every session, who lacks its newest one; that this is old is said
             # by its age.
-            until, within = (session, expected + pace) if pace else (calendar.session_of(last), 0)
+            until, within = calendar.session_of(last), 0
+            if pace:
+                until, within = session, expected + (limits or {}).get(name, pace)
             there = {
                 entity
                 for entity, (event_time, valued) in entries.items()

@@ -252,10 +252,11 @@ def test_a_feature_that_comes_rarely_is_neither_stale_nor_missing_in_between(
     for entity, before in last.items():
         write(entity, before, book=1.0)
 
-    def health(**max_ages: int) -> FeatureHealth:
+    def health(limits: dict[str, int] | None = None, **max_ages: int) -> FeatureHealth:
         (found,) = feature_health(
             database, calendar, {"book": 1}, session=session,
             as_of=calendar.close_time(session) + timedelta(hours=4), max_ages=max_ages,
+            limits=limits,
         )  # fmt: skip
         return found
 
@@ -269,6 +270,11 @@ def test_a_feature_that_comes_rarely_is_neither_stale_nor_missing_in_between(
     assert (health(book=45).entities, health(book=45).missing_rate) == (3, 1 / 3)
     assert (health(book=30).entities, health(book=30).missing_rate) == (2, 0.5)
     assert (health(book=29).entities, health(book=29).missing_rate) == (2, 1.0)
+    # What a model was trained to take counts for it, however often the values should come now.
+    tightened = health(limits={"book": 63}, book=45)
+    assert (tightened.expected_age, tightened.missing_rate) == (45, 0.0)
+    loosened = health(limits={"book": 35}, book=63)
+    assert (loosened.expected_age, loosened.missing_rate) == (63, 2 / 3)
     write("A", 0, price=1.0)
     write("B", 0, price=1.0)
     both = feature_health(
