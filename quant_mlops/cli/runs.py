@@ -108,11 +108,12 @@ def _summary(
     if ran.judged_again is not None:
         first, last = ran.judged_again
         lines.append(f"judged the sessions from {first} to {last} again, which rest on this one")
-    incomplete = ran.predictions.incomplete
+    if ran.predictions.incomplete:
+        names = counted(ran.predictions.incomplete, "name")
+        lines.append(f"left out {names} of which a feature is not known, or too old")
     lines += [
         f"stored {ran.prices.written.stored} bars, {ran.features_stored} feature events, "
-        f"{ran.features_revised} revisions; {ran.predictions.offered} predictions"
-        + (f", {counted(incomplete, 'name')} left out for lack of a feature" if incomplete else ""),
+        f"{ran.features_revised} revisions; {ran.predictions.offered} predictions",
         f"alerts: {len(ran.response.alerts)} new; by all channels {told.delivered} delivered and "
         f"{told.failed} failed",
     ]

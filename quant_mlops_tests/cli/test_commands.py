@@ -176,8 +176,8 @@ def test_names_that_are_left_out_for_lack_of_a_feature_are_counted(
         )  # fmt: skip
     found = desk("daily", "--session", sessions[-1], "--json").document
     assert (found["predictions"], found["names_without_all_features"]) == (11, 1)
-    text = " ".join(desk("daily", "--session", sessions[-1]).stdout.split())
-    assert "11 predictions, 1 name left out for lack of a feature alerts:" in text
+    lines = desk("daily", "--session", sessions[-1]).stdout.splitlines()
+    assert "  left out 1 name of which a feature is not known, or too old" in lines
 
 
 def test_a_script_learns_by_the_exit_code_that_it_must_not_trade(
