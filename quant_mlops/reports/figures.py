@@ -177,7 +177,7 @@ def psi_figure(
     if not peaks and not len(judged):
         return empty_figure("Population stability index")
     mild, severe = levels.psi_warning, levels.psi_severe
-    linear = severe if np.isfinite(severe) else PSI_LINEAR
+    linear = severe if np.isfinite(severe) and severe > 0 else PSI_LINEAR
     highest = max([*peaks.values(), *judged, PSI_LINEAR])
     top = max(highest, min(linear * 1.25, highest * IN_SIGHT)) * 1.15
     ranked = sorted(peaks, key=lambda name: (-peaks[name], name))
@@ -188,7 +188,7 @@ def psi_figure(
         (mild, severe if severe < top else top, AMBER, 0.13, "warning"),
         (severe, top, VERMILLION, 0.10, "severe"),
     ):
-        if low < top:
+        if 0 <= low < top:
             axes.axhspan(low, high, color=colour, alpha=alpha, linewidth=0)
             _mark_level(axes, low, f"{word} above {level_text(low)}")
     for name in ranked[FEATURES_NAMED:]:

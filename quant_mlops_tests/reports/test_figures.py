@@ -208,6 +208,7 @@ def test_one_giant_psi_does_not_hide_the_bands() -> None:
         (Levels(psi_warning=0.15, psi_severe=99.0), {"warning above 0.15"}),
         (Levels(psi_severe=NAN), {"warning above 0.10"}),
         (Levels(psi_warning=NAN, psi_severe=NAN), set()),
+        (Levels(psi_warning=-1.0, psi_severe=0.0), {"severe above 0.00"}),
     ],
 )
 def test_psi_is_drawn_with_the_limits_of_its_strategy(levels: Levels, marked: set[str]) -> None:
