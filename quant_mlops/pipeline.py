@@ -27,6 +27,7 @@ from quant_mlops.instants import EPOCH
 from quant_mlops.market.bundled import sample_prices
 from quant_mlops.market.membership import MembershipsWritten, write_memberships
 from quant_mlops.market.membership_files import read_membership_file
+from quant_mlops.market.passed_over import passed_over_bars
 from quant_mlops.market.price_bars import BarsWritten, write_bars
 from quant_mlops.market.price_files import PriceBatch, read_price_file
 from quant_mlops.market.quarantine import write_quarantine
@@ -43,18 +44,29 @@ from quant_mlops.training.snapshot_writing import store_snapshot
 
 Sessions = npt.NDArray[np.datetime64]
 BULK_ROWS = 100_000
+# Sessions before those being loaded, a month, of which a vendor may still send bars.
+LOOKED_BACK = 20
 # A row is stamped when it is written and seen when its transaction ends, which may be later.
 STILL_UNCOMMITTED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class PricesIngested:
-    """What one load of a strategy's files did; `memberships` is None where it names no file."""
+    """What one load of a strategy's files did.
+
+    Attributes
+    ----------
+    memberships : MembershipsWritten or None
+        None where the strategy names no file.
+    passed_over : tuple of str
+        What the file holds of the sessions just before and was not taken, a sentence each.
+    """
 
     batch: PriceBatch
     written: BarsWritten
     quarantine: Path | None
     memberships: MembershipsWritten | None
+    passed_over: tuple[str, ...] = ()
 
 
 def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIngested:
@@ -81,7 +93,15 @@ def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIn
     if written.stored >= BULK_ROWS:
         context.database.execute("ANALYZE price_bars")
     quarantine = write_quarantine(batch, context.settings.reports_folder)
-    return PricesIngested(batch, written, quarantine, memberships)
+    recent = pc.greater_equal(
+        batch.bars["session"], pa.scalar(_looked_back_to(context, first), pa.date32())
+    )
+    earlier = pc.less(batch.bars["session"], pa.scalar(first, pa.date32()))
+    left_out = pc.and_(pc.and_(recent, earlier), pc.invert(wanted))
+    passed_over = passed_over_bars(
+        context.database, batch.bars.filter(left_out), source=batch.source
+    )
+    return PricesIngested(batch, written, quarantine, memberships, tuple(passed_over))
 
 
 def _ingest_memberships(context: StrategyContext) -> MembershipsWritten | None:
@@ -109,6 +129,12 @@ def _bars_of(bars: pa.Table, context: StrategyContext, first: date, last: date) 
         pc.greater(bars["ingest_time"], pa.scalar(before, bars.schema.field("ingest_time").type)),
     )
     return pc.or_(wanted, restated)
+
+
+def _looked_back_to(context: StrategyContext, first: date) -> date:
+    """Return from which session on a load of later ones looks for bars that it leaves out."""
+    before = context.calendar.sessions(context.calendar.first_day, first)[-1 - LOOKED_BACK :]
+    return before[0].item() if len(before) else first
 
 
 @contextmanager

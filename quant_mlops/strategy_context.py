@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -154,6 +155,14 @@ def newest_priced_session(context: StrategyContext) -> date:
         No price is stored.
     """
     return _priced_range(context)[1]
+
+
+def end_of_prices(context: StrategyContext, in_file: Collection[date]) -> date | None:
+    """Return the newest session of which any price is in the file or stored, None without any."""
+    try:
+        return max([newest_priced_session(context), *in_file])
+    except MarketDataError:
+        return max(in_file, default=None)
 
 
 def newest_judged_session(context: StrategyContext) -> date | None:

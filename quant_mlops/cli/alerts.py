@@ -202,7 +202,10 @@ def resume(
     strategy_name: str | None,
     as_json: bool,
 ) -> None:
-    """Make a reduced or paused strategy active again; nothing else does."""
+    """Make a reduced or paused strategy active again; nothing else does.
+
+    What is open has acted and does so no more: the next episode of a rule reduces or pauses again.
+    """
     with open_strategy(strategy_name) as work:
         state = resume_strategy(
             work.database,

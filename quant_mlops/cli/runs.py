@@ -75,6 +75,7 @@ def daily(
         "session": day,
         "decision": verdict.decision,
         "bars_stored": ran.prices.written.stored,
+        "bars_passed_over": ran.prices.passed_over,
         "feature_events_stored": ran.features_stored,
         "feature_events_revised": ran.features_revised,
         "predictions": ran.predictions.offered,
@@ -108,6 +109,7 @@ def _summary(
     if ran.judged_again is not None:
         first, last = ran.judged_again
         lines.append(f"judged the sessions from {first} to {last} again, which rest on this one")
+    lines += ran.prices.passed_over
     if ran.predictions.incomplete:
         names = counted(ran.predictions.incomplete, "name")
         lines.append(f"left out {names} of which a feature is not known, or too old")

@@ -15,15 +15,20 @@ from quant_mlops.database.access import ServerAccess, open_server
 from quant_mlops.database.embedded import EmbeddedServer
 from quant_mlops.errors import FeatureStoreError, MarketDataError, StrategyError
 from quant_mlops.features.instants import as_utc
+from quant_mlops.market.file_sessions import sessions_in_file
+from quant_mlops.pipeline import price_file
 from quant_mlops.settings import Settings, load_settings
 from quant_mlops.strategy import Strategy
-from quant_mlops.strategy_context import StrategyContext, newest_session
+from quant_mlops.strategy_context import StrategyContext, end_of_prices, newest_session
 from quant_mlops.strategy_files import read_strategies
 
 # That of a FeatureStore that is not told another: one rule for a time, wherever it is given.
 MARKET_ZONE = ZoneInfo("America/New_York")
 # They are run to make a home; any other command that makes one was run in the wrong folder.
 HOME_MAKERS = ("demo", "dev", "ingest", "db start", "db migrate")
+
+# Two weeks in which a vendor may have sent nothing.
+MOST_SESSIONS_WITHOUT_PRICES = 10
 
 strategy_option = click.option(
     "--strategy", "strategy_name", help="Name of the strategy; needed only if there are several."
@@ -102,12 +107,14 @@ def chosen_session(work: StrategyContext, given: datetime | None) -> date:
     NotASessionError
         The day given is no session of the exchange.
     MarketDataError
-        It cannot be judged yet, or lies outside what the strategy monitors.
+        It cannot be judged yet, or lies outside what the strategy monitors; or none was given, and
+        prices end so long before the newest that nobody can mean it.
     """
     newest, last = newest_session(work), work.strategy.monitoring.last_session
     if last is not None:
         newest = min(newest, last)
     if given is None:
+        _refuse_long_after_prices(work, newest)
         return newest
     day = given.date()
     work.calendar.positions([day])
@@ -117,6 +124,26 @@ def chosen_session(work: StrategyContext, given: datetime | None) -> date:
             f"{work.strategy.first_partition} to {newest}; give one of them"
         )
     return day
+
+
+def _refuse_long_after_prices(work: StrategyContext, newest: date) -> None:
+    """Refuse to take a session by default that is long after the last price there is.
+
+    What it stored would count as judged, and every session until then as left out.
+    """
+    allowed = work.calendar.previous(newest, MOST_SESSIONS_WITHOUT_PRICES)
+    ends = end_of_prices(work, ())
+    if ends is None or ends < allowed:
+        # The file is read only where it has to have what is not stored yet.
+        with price_file(work.strategy) as path:
+            ends = end_of_prices(work, sessions_in_file(path, work.calendar.name))
+    if ends is not None and ends < allowed:
+        late = work.calendar.sessions_between(ends, newest)
+        raise MarketDataError(
+            f"the newest session is {newest}, and prices of {work.strategy.name} end at {ends}, "
+            f"{late:,} sessions before it; give a session, newer prices, or "
+            f"monitoring.last_session in the strategy file"
+        )
 
 
 def chosen_strategies(settings: Settings, name: str | None) -> list[str]:

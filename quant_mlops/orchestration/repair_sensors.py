@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import dagster as dg
 
-from quant_mlops.errors import MarketDataError, QuantMlopsError
+from quant_mlops.errors import QuantMlopsError
 from quant_mlops.market.file_sessions import sessions_in_file
 from quant_mlops.orchestration.attempts import MOST_ATTEMPTS, Attempts
 from quant_mlops.orchestration.jobs import StrategyJobs
@@ -18,7 +18,7 @@ from quant_mlops.orchestration.session_tags import session_tags
 from quant_mlops.pending import first_due_session, incomplete_sessions, pending_corrections
 from quant_mlops.pipeline import price_file
 from quant_mlops.strategy import Strategy
-from quant_mlops.strategy_context import StrategyContext, newest_priced_session
+from quant_mlops.strategy_context import StrategyContext, end_of_prices
 from quant_mlops.wording import counted
 
 MISSING_TAG = "quant_mlops/missing_sessions"
@@ -77,7 +77,7 @@ def missing_sessions_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.Sensor
             return dg.SkipReason(f"{len(missing)} sessions are missing; run {busy[0]} is at work")
         with price_file(strategy) as path:
             in_file = sessions_in_file(path, work.calendar.name)
-        end = _end_of_prices(work, in_file)
+        end = end_of_prices(work, in_file)
         reached = [day for day in missing if (end is not None and day <= end) or day == due]
         stretch = _first_stretch(work, attempts.open(reached, in_file))
         if not stretch:
@@ -125,14 +125,6 @@ def corrections_sensor(strategy: Strategy, jobs: StrategyJobs) -> dg.SensorDefin
         return dg.RunRequest(run_key=f"{state}/{tries + 1}", tags={CORRECTIONS_TAG: state})
 
     return corrections
-
-
-def _end_of_prices(work: StrategyContext, in_file: Collection[date]) -> date | None:
-    """Return the newest session of which any price is in the file or stored, None without any."""
-    try:
-        return max([newest_priced_session(work), *in_file])
-    except MarketDataError:
-        return max(in_file, default=None)
 
 
 def _first_stretch(work: StrategyContext, sessions: Sequence[date]) -> list[date]:

@@ -185,7 +185,7 @@ def psi_figure(
     axes.set_yscale("symlog", linthresh=linear, linscale=1.6)
     axes.set_ylim(0.0, top)
     for low, high, colour, alpha, word in (
-        (mild, severe if severe < top else top, AMBER, 0.13, "warning"),
+        (mild, severe if severe < top else top, AMBER, 0.13, "mild"),
         (severe, top, VERMILLION, 0.10, "severe"),
     ):
         if 0 <= low < top:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -178,6 +180,67 @@ def test_names_that_are_left_out_for_lack_of_a_feature_are_counted(
     assert (found["predictions"], found["names_without_all_features"]) == (11, 1)
     lines = desk("daily", "--session", sessions[-1]).stdout.splitlines()
     assert "  left out 1 name of which a feature is not known, or too old" in lines
+
+
+@pytest.fixture
+def own_file(
+    stock: Any, price_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Give a function that has the strategy read a price file of the test's own."""
+
+    def own_file(text: str, **changes: str) -> Path:
+        path = tmp_path / "own.csv"
+        path.write_text(text)
+        strategy = (stock.home / "strategies" / "small.toml").read_text("utf-8")
+        for before, after in {str(price_file): str(path), **changes}.items():
+            assert before in strategy
+            strategy = strategy.replace(before, after)
+        (tmp_path / "strategies").mkdir(exist_ok=True)
+        (tmp_path / "strategies" / "small.toml").write_text(strategy)
+        monkeypatch.setenv("QUANT_MLOPS_STRATEGIES", str(tmp_path / "strategies"))
+        return path
+
+    return own_file
+
+
+def test_bars_that_a_run_leaves_out_are_told(
+    desk: Any, own_file: Callable[..., Path], price_file: Path, sessions: list[date]
+) -> None:
+    lines = price_file.read_text().splitlines()
+    for day, name in ((sessions[-3], "T05"), (sessions[-40], "T06")):
+        place = next(i for i, line in enumerate(lines) if str(day) in line and name in line)
+        lines[place] = lines[place].rpartition(",")[0] + ",99.5"
+    late = [f"{sessions[-4]},T99,50.0", f"{sessions[-3]},T99,50.5"]
+    own_file("\n".join([*lines, *late]) + "\n")
+    found = desk("daily", "--session", sessions[-1], "--json").document
+    assert found["bars_passed_over"] == [
+        f"passed over 2 bars of earlier sessions in own.csv that are not stored, the first T99 of "
+        f"{sessions[-4]}; run that session again to have what it holds",
+        f"passed over 1 bar of earlier sessions in own.csv with other values than are stored, the "
+        f"first T05 of {sessions[-3]}; a correction needs a known_at, the time since which it "
+        f"could be known, and is loaded by `quant-mlops ingest prices`",
+    ]
+    assert found["bars_passed_over"][0] in desk("daily", "--session", sessions[-1]).stdout
+    again = desk("daily", "--session", sessions[-4], "--json").document
+    assert again["bars_stored"] == 1
+    left = desk("daily", "--session", sessions[-1], "--json").document["bars_passed_over"]
+    assert left[0].startswith("passed over 1 bar of earlier sessions in own.csv that is not stored")
+
+
+def test_a_session_long_after_the_last_price_is_not_taken_by_default(
+    desk: Any, own_file: Callable[..., Path], price_file: Path, sessions: list[date]
+) -> None:
+    own_file(price_file.read_text(), **{f"last_session = {sessions[-1]}": ""})
+    before = desk("drift", "show", "--last", 500, "--json").document
+    for command in (["daily"], ["drift", "run"]):
+        said = desk.fails(*command)
+        assert re.search(
+            rf"newest session is 20\d\d-.*prices of small end at {sessions[-1]}, [\d,]+ sessions "
+            rf"before it; give a session, newer prices, or monitoring.last_session",
+            said,
+        ), said
+    assert desk("drift", "show", "--last", 500, "--json").document == before
+    assert desk("daily", "--session", sessions[-1]).status == 0
 
 
 def test_a_script_learns_by_the_exit_code_that_it_must_not_trade(

@@ -226,8 +226,8 @@ def test_the_plot_of_psi_has_the_aggregate_of_a_session_that_is_not_judged_yet(
     mean = scalar(
         ran_desk.conninfo, "SELECT avg(psi) FROM feature_drift WHERE session = %s", sessions[-1]
     )
-    assert "warning above 0.10" in [text.get_text() for text in figure.axes[0].texts]
-    assert "warning above 0.17" in [text.get_text() for text in before_any_rule.axes[0].texts]
+    assert "mild above 0.10" in [text.get_text() for text in figure.axes[0].texts]
+    assert "mild above 0.17" in [text.get_text() for text in before_any_rule.axes[0].texts]
     assert figure.axes[0].get_title(loc="left").startswith(f"Aggregate PSI {mean:.3f}; ")
 
 

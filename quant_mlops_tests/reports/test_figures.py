@@ -202,11 +202,11 @@ def test_one_giant_psi_does_not_hide_the_bands() -> None:
 @pytest.mark.parametrize(
     ("levels", "marked"),
     [
-        (Levels(), {"warning above 0.10", "severe above 0.25"}),
-        (Levels(psi_warning=0.2, psi_severe=0.6), {"warning above 0.20", "severe above 0.60"}),
+        (Levels(), {"mild above 0.10", "severe above 0.25"}),
+        (Levels(psi_warning=0.2, psi_severe=0.6), {"mild above 0.20", "severe above 0.60"}),
         # Far above everything, it would press the lines flat.
-        (Levels(psi_warning=0.15, psi_severe=99.0), {"warning above 0.15"}),
-        (Levels(psi_severe=NAN), {"warning above 0.10"}),
+        (Levels(psi_warning=0.15, psi_severe=99.0), {"mild above 0.15"}),
+        (Levels(psi_severe=NAN), {"mild above 0.10"}),
         (Levels(psi_warning=NAN, psi_severe=NAN), set()),
         (Levels(psi_warning=-1.0, psi_severe=0.0), {"severe above 0.00"}),
     ],

@@ -42,7 +42,8 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
         first = start if first == strategy.first_partition else first
         done = ingest_prices(server.strategy(strategy, context.run.run_id), first, last)
         defects = describe_defects(done.batch.summary)
-        for warning in done.written.warnings:
+        warnings = [*done.written.warnings, *done.passed_over]
+        for warning in warnings:
             context.log.warning(warning)
         return dg.MaterializeResult(
             metadata={
@@ -56,7 +57,7 @@ def price_bars_asset(strategy: Strategy) -> dg.AssetsDefinition:
                     ("reason", "rows", "outcome", "rule"),
                     [(d.reason, d.rows, d.outcome, d.rule) for d in defects],
                 ),
-                NOTES: dg.MetadataValue.json([*done.batch.notes, *done.written.warnings]),
+                NOTES: dg.MetadataValue.json([*done.batch.notes, *warnings]),
                 QUARANTINE: str(done.quarantine or ""),
             }
         )
