@@ -9,8 +9,10 @@ from datetime import date
 import pyarrow as pa
 
 from quant_mlops.database import Database
+from quant_mlops.database.queries import query
 from quant_mlops.wording import counted
 
+# In the order of the statement.
 FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
 Bar = tuple[float | None, ...]
 
@@ -64,11 +66,10 @@ def _bars(keys: Sequence[tuple[str, date]]) -> str:
 def _stored(
     database: Database, tickers: Sequence[str], sessions: Sequence[date]
 ) -> dict[tuple[str, date], set[Bar]]:
-    """Return every print of the bars of some tickers in a range of sessions."""
+    """Return every print of the bars of some tickers, from the first to the last session."""
     rows = database.fetch_all(
-        f"SELECT ticker, session, {', '.join(FIELDS)} FROM price_bars "
-        "WHERE session BETWEEN %s AND %s AND ticker = ANY(%s)",
-        [min(sessions), max(sessions), sorted(set(tickers))],
+        query("select_prints_of_bars"),
+        {"first": min(sessions), "last": max(sessions), "tickers": sorted(set(tickers))},
     )
     found: dict[tuple[str, date], set[Bar]] = defaultdict(set)
     for ticker, session, *bar in rows:
