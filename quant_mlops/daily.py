@@ -157,8 +157,8 @@ def report_session(
         session=session,
         as_of=judged_at,
         entities=drift_monitor.tickers,
-        max_ages=_by_feature(max_feature_age, features),
-        limits=None if trained_on is None else trained_on.max_ages,
+        paces=_by_feature(max_feature_age, features),
+        max_ages=None if trained_on is None else trained_on.max_ages,
         numbers_only=trained_on is not None,
     )
     alerts = [

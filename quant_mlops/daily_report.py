@@ -84,8 +84,8 @@ def _text(report: DailyReport) -> str:
     """Return the report: decision first, then what it rests on."""
     blocks = [
         [
-            f"{report.strategy_id}, session {report.date}, judged at "
-            f"{short_time(report.evaluation_time)}",
+            f"{report.strategy_id}, session {report.date}, "
+            f"judged at {short_time(report.evaluation_time)}",
             f"DECISION: {report.decision.upper()}",
             report.sentence,
         ],

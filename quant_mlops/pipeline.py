@@ -93,14 +93,8 @@ def ingest_prices(context: StrategyContext, first: date, last: date) -> PricesIn
     if written.stored >= BULK_ROWS:
         context.database.execute("ANALYZE price_bars")
     quarantine = write_quarantine(batch, context.settings.reports_folder)
-    recent = pc.greater_equal(
-        batch.bars["session"], pa.scalar(_looked_back_to(context, first), pa.date32())
-    )
-    earlier = pc.less(batch.bars["session"], pa.scalar(first, pa.date32()))
-    left_out = pc.and_(pc.and_(recent, earlier), pc.invert(wanted))
-    passed_over = passed_over_bars(
-        context.database, batch.bars.filter(left_out), source=batch.source
-    )
+    left_out = batch.bars.filter(pc.and_not(_just_before(batch.bars, context, first), wanted))
+    passed_over = passed_over_bars(context.database, left_out, source=batch.source)
     return PricesIngested(batch, written, quarantine, memberships, tuple(passed_over))
 
 
@@ -131,10 +125,14 @@ def _bars_of(bars: pa.Table, context: StrategyContext, first: date, last: date) 
     return pc.or_(wanted, restated)
 
 
-def _looked_back_to(context: StrategyContext, first: date) -> date:
-    """Return from which session on a load of later ones looks for bars that it leaves out."""
-    before = context.calendar.sessions(context.calendar.first_day, first)[-1 - LOOKED_BACK :]
-    return before[0].item() if len(before) else first
+def _just_before(bars: pa.Table, context: StrategyContext, first: date) -> pa.Array:
+    """Say which bars are of the sessions before a load in which one may still have come."""
+    until_first = context.calendar.sessions(context.calendar.first_day, first)
+    begins = until_first[-1 - LOOKED_BACK :][0].item() if len(until_first) else first
+    return pc.and_(
+        pc.greater_equal(bars["session"], pa.scalar(begins, pa.date32())),
+        pc.less(bars["session"], pa.scalar(first, pa.date32())),
+    )
 
 
 @contextmanager

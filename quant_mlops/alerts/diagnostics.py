@@ -50,15 +50,15 @@ class Diagnostics:
     tickers : sequence of str, optional
         What the strategy trades: nothing else is checked, or counts as its market. Every ticker
         by default.
-    max_ages : mapping of str to int
-        Pace of the features that do not come every session, see `feature_health`.
+    paces : mapping of str to int
+        Of the features that do not come every session, see `feature_health`.
     """
 
     features: Mapping[str, int] = field(default_factory=dict)
     definitions: Sequence[FeatureDefinition] = ()
     horizon: int = 1
     tickers: Sequence[str] | None = None
-    max_ages: Mapping[str, int] = field(default_factory=dict)
+    paces: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def diagnose(
                 health[day] = feature_health(
                     database, calendar, settings.features, session=day,
                     as_of=calendar.close_time(day) + evaluation_lag, entities=settings.tickers,
-                    max_ages=settings.max_ages, numbers_only=True,
+                    paces=settings.paces, numbers_only=True,
                 )  # fmt: skip
             parts |= {"freshness": _freshness(health[day]), "arrival": arrivals[i]}
         found[i] = {

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.errors import FeatureLogicChangedError, UnknownFeatureError
+from quant_mlops.features.age_limit import AgeLimit
 from quant_mlops.features.definition import FeatureDefinition
 
 
@@ -135,6 +136,17 @@ def require_registered(
                 f"that name; write it first or ask for one of these"
             )
     return {name: known[name, version] for name, version in versions.items()}
+
+
+def age_limits(
+    registered: Mapping[str, RegisteredFeature], max_ages: Mapping[str, int]
+) -> dict[str, AgeLimit]:
+    """Return the limits of features of which an age is given, each beyond the feature's lag."""
+    return {
+        name: AgeLimit(max_ages[name], feature.availability_lag)
+        for name, feature in registered.items()
+        if name in max_ages
+    }
 
 
 def missing_allowed(database: Database) -> set[tuple[str, int]]:

@@ -60,8 +60,8 @@ def feature_health(
     session: date,
     as_of: datetime,
     entities: Sequence[str] | None = None,
+    paces: Mapping[str, int] | None = None,
     max_ages: Mapping[str, int] | None = None,
-    limits: Mapping[str, int] | None = None,
     numbers_only: bool = False,
 ) -> tuple[FeatureHealth, ...]:
     """Return the state of features, in their order, as it was known at an instant.
@@ -78,16 +78,16 @@ def feature_health(
         Aware. Values known only later do not count.
     entities : sequence of str, optional
         All with a stored value by default.
+    paces : mapping of str to int, optional
+        Of the features that do not come every session: sessions that a value may be older than its
+        lag explains before something is wrong.
     max_ages : mapping of str to int, optional
-        Pace of the features that do not come every session: sessions that a value may be older
-        than its lag explains before something is wrong.
-    limits : mapping of str to int, optional
         Sessions beyond its lag up to which a value of these features counts, where that is
         another number than the pace, as a model was trained before the pace was changed.
     numbers_only : bool
         Whether a JSON document counts as missing, as it does for models.
     """
-    paces = max_ages or {}
+    paces, max_ages = paces or {}, max_ages or {}
     newest: dict[str, dict[str, tuple[datetime, bool]]] = defaultdict(dict)
     rows = _known(database, features, as_of, entities, numbers_only=numbers_only)
     for name, entity, event_time, valued in rows:
@@ -115,7 +115,7 @@ def feature_health(
             # by its age.
             until, within = calendar.session_of(last), 0
             if pace:
-                until, within = session, expected + (limits or {}).get(name, pace)
+                until, within = session, expected + max_ages.get(name, pace)
             there = {
                 entity
                 for entity, (event_time, valued) in entries.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 
 import pyarrow as pa
@@ -36,12 +36,12 @@ def passed_over_bars(database: Database, bars: pa.Table, *, source: str) -> list
     keys = list(zip(bars["ticker"].to_pylist(), bars["session"].to_pylist(), strict=True))
     stored = _stored(database, [ticker for ticker, _ in keys], [day for _, day in keys])
     values = zip(*(bars[name].to_pylist() for name in FIELDS), strict=True)
-    new, other = [], []
+    new, other = set(), set()
     for key, bar in zip(keys, values, strict=True):
         if key not in stored:
-            new.append(key)
+            new.add(key)
         elif bar not in stored[key]:
-            other.append(key)
+            other.add(key)
     said = []
     if new:
         ticker, day = min(new, key=lambda key: (key[1], key[0]))
@@ -59,8 +59,8 @@ def passed_over_bars(database: Database, bars: pa.Table, *, source: str) -> list
     return said
 
 
-def _bars(keys: Sequence[tuple[str, date]]) -> str:
-    return f"passed over {counted(len(set(keys)), 'bar')} of earlier sessions"
+def _bars(keys: Collection[tuple[str, date]]) -> str:
+    return f"passed over {counted(len(keys), 'bar')} of earlier sessions"
 
 
 def _stored(

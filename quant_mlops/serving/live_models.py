@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from quant_mlops.errors import FeatureLogicChangedError, RegistryError
 from quant_mlops.features.age_limit import AgeLimit
-from quant_mlops.features.catalog import RegisteredFeature, registered_features
+from quant_mlops.features.catalog import age_limits, registered_features, require_registered
 from quant_mlops.registry import ModelRegistry
 from quant_mlops.registry.kept_models import fitted_model, recipe_of
 from quant_mlops.training.learners import FittedModel
@@ -77,9 +77,9 @@ class ModelLoader:
         self._loaded: dict[UUID, ServedModel] = {}
 
     @cached_property
-    def _registered(self) -> dict[tuple[str, int], RegisteredFeature]:
+    def _logic(self) -> dict[tuple[str, int], str]:
         return {
-            (feature.feature_name, feature.feature_version): feature
+            (feature.feature_name, feature.feature_version): feature.logic_hash
             for feature in registered_features(self.registry.database)
         }
 
@@ -114,11 +114,9 @@ class ModelLoader:
             model_id=model_id,
             label=model.label,
             features=features,
-            age_limits={
-                name: AgeLimit(sessions, self._registered[name, features[name]].availability_lag)
-                for name, sessions in snapshot.max_ages.items()
-                if name in features
-            },
+            age_limits=age_limits(
+                require_registered(self.registry.database, features), snapshot.max_ages
+            ),
             horizon=int(snapshot.label["horizon"]),
             calendar=str(snapshot.label["calendar"]),
             fitted=fitted_model(self.registry, model_id, recipe),
@@ -126,8 +124,7 @@ class ModelLoader:
 
     def _refuse_changed_logic(self, label: str, snapshot: Snapshot) -> None:
         for name, entry in snapshot.features.items():
-            registered = self._registered.get((name, entry["version"]))
-            stored = "" if registered is None else registered.logic_hash
+            stored = self._logic.get((name, entry["version"]), "")
             if stored != entry["logic_hash"]:
                 raise FeatureLogicChangedError(
                     f"{label} was trained on {name}@{entry['version']} with logic "

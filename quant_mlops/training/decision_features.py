@@ -11,7 +11,7 @@ import pyarrow as pa
 from quant_mlops.database import Database
 from quant_mlops.database.queries import query
 from quant_mlops.features.age_limit import AgeLimit
-from quant_mlops.features.catalog import RegisteredFeature, require_registered
+from quant_mlops.features.catalog import age_limits, require_registered
 from quant_mlops.features.spine import read_spine
 from quant_mlops.features.store import FeatureStore
 from quant_mlops.features.table import point_in_time_table
@@ -45,8 +45,8 @@ def features_as_known(
     knowledge_time : datetime
         Aware; values known only later are treated as not written.
     max_ages : mapping of str to int, optional
-        Of features whose values are not to count for ever: sessions that
-        an event may be older than the availability lag explains, see `AgeLimit`.
+        Of features whose values are not to count for ever: sessions that an event may be older
+        than the availability lag explains, see `AgeLimit`.
     vintage : {"as_known", "first", "latest"}
         As in the store; the first but for measuring what later knowledge would change.
 
@@ -59,8 +59,12 @@ def features_as_known(
     """
     registered = require_registered(store.database, features)
     since = oldest_needed_event(store.database, spine, features, knowledge_time=knowledge_time)
+    limits = age_limits(registered, max_ages or {})
+    groups: dict[AgeLimit | None, list[str]] = defaultdict(list)
+    for name in features:
+        groups[limits.get(name)].append(name)
     columns: dict[str, pa.ChunkedArray] = {}
-    for limit, group in _by_limit(registered, max_ages or {}).items():
+    for limit, group in groups.items():
         joined = point_in_time_table(
             store.database,
             read_spine(spine, zone=store.zone, max_age=limit, calendar=calendar.name),
@@ -74,18 +78,6 @@ def features_as_known(
     for name in features:
         spine = spine.append_column(name, columns[name])
     return spine
-
-
-def _by_limit(
-    registered: Mapping[str, RegisteredFeature], max_ages: Mapping[str, int]
-) -> dict[AgeLimit | None, list[str]]:
-    """Return the names of features by how old their values may be."""
-    found: dict[AgeLimit | None, list[str]] = defaultdict(list)
-    for name, feature in registered.items():
-        sessions = max_ages.get(name)
-        limit = None if sessions is None else AgeLimit(sessions, feature.availability_lag)
-        found[limit].append(name)
-    return found
 
 
 def oldest_needed_event(

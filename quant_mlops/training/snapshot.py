@@ -32,7 +32,6 @@ KEY_COLUMNS = ("session", "entity_key", "decision_time")
 LABEL_COLUMNS = ("label", "label_known_at", "next_session_return")
 # Rows of the spine that are worked on at a time: some 200 MB with ten features.
 BLOCK_ROWS = 1_000_000
-
 # Of those that an empty training set lacks.
 FEATURES_NAMED = 3
 
@@ -53,9 +52,6 @@ class SnapshotDefinition:
     label : LabelDefinition
     first, last : date
         Sessions of decision, both included.
-    max_ages : mapping of str to int
-        Sessions that a feature's value may be older than its availability lag explains; it counts
-        as missing after that. Values of features that are not named count for ever.
     knowledge_time : datetime
         Aware. No price, feature, label or membership known only later enters.
     universe : str, optional
@@ -69,6 +65,9 @@ class SnapshotDefinition:
     vintage : {"as_known", "first", "latest"}
         Anything but the first makes a training set that sees the future, to be held against
         the one that does not.
+    max_ages : mapping of str to int
+        Sessions that a feature's value may be older than its availability lag explains; it counts
+        as missing after that. Values of features that are not named count for ever.
     """
 
     features: Mapping[str, int]

@@ -252,11 +252,11 @@ def test_a_feature_that_comes_rarely_is_neither_stale_nor_missing_in_between(
     for entity, before in last.items():
         write(entity, before, book=1.0)
 
-    def health(limits: dict[str, int] | None = None, **max_ages: int) -> FeatureHealth:
+    def health(max_ages: dict[str, int] | None = None, **paces: int) -> FeatureHealth:
         (found,) = feature_health(
             database, calendar, {"book": 1}, session=session,
-            as_of=calendar.close_time(session) + timedelta(hours=4), max_ages=max_ages,
-            limits=limits,
+            as_of=calendar.close_time(session) + timedelta(hours=4), paces=paces,
+            max_ages=max_ages,
         )  # fmt: skip
         return found
 
@@ -271,15 +271,15 @@ def test_a_feature_that_comes_rarely_is_neither_stale_nor_missing_in_between(
     assert (health(book=30).entities, health(book=30).missing_rate) == (2, 0.5)
     assert (health(book=29).entities, health(book=29).missing_rate) == (2, 1.0)
     # What a model was trained to take counts for it, however often the values should come now.
-    tightened = health(limits={"book": 63}, book=45)
+    tightened = health(max_ages={"book": 63}, book=45)
     assert (tightened.expected_age, tightened.missing_rate) == (45, 0.0)
-    loosened = health(limits={"book": 35}, book=63)
+    loosened = health(max_ages={"book": 35}, book=63)
     assert (loosened.expected_age, loosened.missing_rate) == (63, 2 / 3)
     write("A", 0, price=1.0)
     write("B", 0, price=1.0)
     both = feature_health(
         database, calendar, {"book": 1, "price": 1}, session=session,
-        as_of=calendar.close_time(session) + timedelta(hours=4), max_ages={"book": 20},
+        as_of=calendar.close_time(session) + timedelta(hours=4), paces={"book": 20},
     )  # fmt: skip
     # C has no price any more and is not missed.
     assert [(f.entities, f.missing_rate, f.is_stale()) for f in both] == [
@@ -293,7 +293,7 @@ def test_a_feature_that_comes_rarely_is_neither_stale_nor_missing_in_between(
     for numbers_only, missing in ((False, 0.0), (True, 0.5)):
         (found, _) = feature_health(
             database, calendar, {"book": 1, "price": 1}, session=session,
-            as_of=calendar.close_time(session) + timedelta(hours=4), max_ages={"book": 20},
+            as_of=calendar.close_time(session) + timedelta(hours=4), paces={"book": 20},
             numbers_only=numbers_only,
         )  # fmt: skip
         assert found.missing_rate == missing
@@ -325,7 +325,7 @@ def test_freshness_counts_sessions_and_missing_counts_entities(
     write("D", friday, timedelta(days=9), fast=1.0)
     write("gone", date(2023, 6, 1), fast=1.0)
 
-    def health(session: date, hours: float, **max_ages: int) -> dict[str, FeatureHealth]:
+    def health(session: date, hours: float, **paces: int) -> dict[str, FeatureHealth]:
         as_of = calendar.close_time(session) + timedelta(hours=hours)
         found = feature_health(
             database,
@@ -333,7 +333,7 @@ def test_freshness_counts_sessions_and_missing_counts_entities(
             {"slow": 1, "fast": 1, "never": 1},
             session=session,
             as_of=as_of,
-            max_ages=max_ages,
+            paces=paces,
         )
         return {f.feature_name: f for f in found}
 
